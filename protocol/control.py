@@ -1,0 +1,222 @@
+"""Client and daemon: requests and replies.
+
+A request is `[RequestHeader, body]`, its answer `[ReplyHeader, body]` with the same `req`. The body's type
+follows from the header's `type`; a refused request has an `ErrorBody`. Repeating a request under the same
+`req` repeats the answer and does nothing twice.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from .codec import MAX_INT, MAX_ITEMS
+from .job import JobSnapshot, JobSpec, State
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Ids = Annotated[list[Id], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+MAX_WAIT = 30.0
+"""Longest `wait` in seconds; a client that wants more asks again."""
+
+
+class RequestHeader(Struct, frozen=True):
+    """First frame of a request."""
+
+    v: int
+    type: Annotated[str, Meta(max_length=64)]
+    req: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+
+
+class ReplyHeader(Struct, frozen=True):
+    """First frame of a reply. `epoch` names one life of the daemon, `lineage` the history of its database."""
+
+    v: int
+    type: str
+    req: str
+    ok: bool
+    epoch: str
+    lineage: str
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    """Body of a reply with `ok` false. `retry_after` is in seconds."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    details: dict[str, object] = field(default_factory=dict)
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    """Who are you? Sent first by every client; needs no state."""
+
+    client: Annotated[str, Meta(max_length=256)] = ""
+
+
+class Welcome(Struct, frozen=True, kw_only=True):
+    """Answer to `hello`. `events` is the endpoint to subscribe at; clients never compute it."""
+
+    version: str
+    protocol: int
+    epoch: str
+    lineage: str
+    revision: int
+    owner: str
+    pid: int
+    events: str
+    features: list[str]
+    max_message: int
+    max_items: int
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """One job of a submit. Without an `id` the daemon chooses one."""
+
+    spec: JobSpec
+    id: Id | None = None
+
+
+class Submit(Struct, frozen=True, kw_only=True):
+    """Submit up to 1,000 jobs, all or nothing."""
+
+    jobs: Annotated[list[NewJob], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """One job of an accepted submit. `duplicate`: it existed with the same specification."""
+
+    id: str
+    state: State
+    revision: int
+    duplicate: bool = False
+
+
+class Submitted(Struct, frozen=True, kw_only=True):
+    """Answer to `submit`, in the order of the request."""
+
+    jobs: list[Accepted]
+
+
+class Get(Struct, frozen=True, kw_only=True):
+    """Snapshots of jobs by their exact IDs."""
+
+    ids: Ids
+
+
+class Jobs(Struct, frozen=True, kw_only=True):
+    """Answer to `get` and `wait`. `missing` are the IDs that name no job of the caller."""
+
+    jobs: list[JobSnapshot]
+    missing: list[str]
+    revision: int
+
+
+class List(Struct, frozen=True, kw_only=True):
+    """A page of jobs, live and finished, newest activity first. `cursor` continues an earlier page."""
+
+    states: Annotated[list[State], Meta(max_length=16)] = field(default_factory=list)
+    prefix: Annotated[str, Meta(max_length=64)] = ""
+    labels: Annotated[dict[str, str], Meta(max_length=8)] = field(default_factory=dict)
+    since: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 100
+    cursor: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """Answer to `list`. `cursor` is null on the last page."""
+
+    jobs: list[JobSnapshot]
+    cursor: int | None
+
+
+class Wait(Struct, frozen=True, kw_only=True):
+    """Answer once one of the jobs has a revision above `since`, or with no job after `timeout` seconds."""
+
+    ids: Ids
+    since: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    timeout: Annotated[float, Meta(ge=0, le=MAX_WAIT)] = MAX_WAIT
+
+
+class Cancel(Struct, frozen=True, kw_only=True):
+    """Cancel jobs for good. Already finished ones stay as they are."""
+
+    ids: Ids
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a verb did to one job. `code` is null where the verb has its effect, now or before."""
+
+    id: str
+    state: State | None
+    revision: int
+    code: str | None = None
+
+
+class Outcomes(Struct, frozen=True, kw_only=True):
+    """Answer to a verb, in the order of the request."""
+
+    jobs: list[Outcome]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """How is the daemon?"""
+
+
+class WorkerStatus(Struct, frozen=True, kw_only=True):
+    """One slot of the pool. `pid` is null while no worker fills it, `job` while it is idle."""
+
+    slot: int
+    state: str
+    pid: int | None
+    job: str | None
+
+
+class DaemonStatus(Struct, frozen=True, kw_only=True):
+    """Answer to `status`. `loop_p99` is the 99th percentile of the loop's turn, in seconds."""
+
+    pid: int
+    version: str
+    epoch: str
+    lineage: str
+    revision: int
+    state_dir: str
+    started: int
+    draining: bool
+    sockets: dict[str, str]
+    sandbox: dict[str, str]
+    workers: list[WorkerStatus]
+    counts: dict[str, int]
+    loop_p99: float
+
+
+class Shutdown(Struct, frozen=True, kw_only=True):
+    """Stop the daemon: running attempts checkpoint and stop first, unless `now`."""
+
+    now: bool = False
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """An answer with nothing to say."""
+
+
+REQUESTS: dict[str, type[Struct]] = {
+    "hello": Hello,
+    "submit": Submit,
+    "get": Get,
+    "list": List,
+    "wait": Wait,
+    "cancel": Cancel,
+    "status": Status,
+    "shutdown": Shutdown,
+}
+
+REPLIES: dict[str, type[Struct]] = {
+    "hello": Welcome,
+    "submit": Submitted,
+    "get": Jobs,
+    "list": Page,
+    "wait": Jobs,
+    "cancel": Outcomes,
+    "status": DaemonStatus,
+    "shutdown": Done,
+}

@@ -1,0 +1,162 @@
+"""Supervisor and worker: private messages, changed in lockstep, one frame each.
+
+The supervisor never trusts a report: it is checked for type here, and for slot, incarnation, phase, job and
+attempt where it arrives. A range is `[start, end)` in bytes.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from .codec import MAX_INT
+
+Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+Range = tuple[Count, Count]
+Ranges = Annotated[list[Range], Meta(max_length=1024)]
+Short = Annotated[str, Meta(max_length=1024)]
+
+
+class Validator(Struct, frozen=True, kw_only=True):
+    """What a server said to recognise this content again (RFC 9110 section 8.8)."""
+
+    etag: Short | None = None
+    last_modified: Short | None = None
+
+
+# supervisor to worker
+
+
+class Assign(Struct, frozen=True, kw_only=True, tag="assign", tag_field="t"):
+    """Run one attempt in `workspace` (a path beneath the worker's room).
+
+    `have` are the ranges of content `generation` that may be kept; `validator` and `total` belong to them.
+    """
+
+    job: str
+    attempt: int
+    workspace: str
+    url: str
+    headers: dict[str, str]
+    checksum: str | None
+    generation: int
+    have: Ranges
+    validator: Validator
+    total: int | None
+    connect_timeout: float
+    read_timeout: float
+
+
+class Proceed(Struct, frozen=True, kw_only=True, tag="proceed", tag_field="t"):
+    """Answer to `Restart`: the new generation is on disk, the old content may be overwritten."""
+
+    job: str
+    attempt: int
+    generation: int
+
+
+class Stop(Struct, frozen=True, kw_only=True, tag="stop", tag_field="t"):
+    """Stop this attempt. With `keep`, sync what there is and report it; else drop everything at once."""
+
+    job: str
+    attempt: int
+    keep: bool
+
+
+class Leave(Struct, frozen=True, kw_only=True, tag="leave", tag_field="t"):
+    """Exit now; no attempt is running."""
+
+
+ToWorker = Assign | Proceed | Stop | Leave
+
+
+# worker to supervisor
+
+
+class Arrived(Struct, frozen=True, kw_only=True, tag="arrived", tag_field="t"):
+    """First message: the secret that was handed over at spawn proves who speaks."""
+
+    secret: Annotated[str, Meta(max_length=64)]
+    layers: Annotated[dict[Short, Short], Meta(max_length=16)]
+
+
+class Beat(Struct, frozen=True, kw_only=True, tag="beat", tag_field="t"):
+    """I am alive."""
+
+
+class Responded(Struct, frozen=True, kw_only=True, tag="responded", tag_field="t"):
+    """The final response's head is here. Header values are raw, as the server sent them.
+
+    `origins` are all (scheme, host, port) spoken to, redirects included, as `scheme://host:port`.
+    `kept` is how many bytes of earlier attempts stay.
+    """
+
+    job: str
+    attempt: int
+    generation: Count
+    status: Annotated[int, Meta(ge=100, le=999)]
+    url: Annotated[str, Meta(max_length=65536)]
+    total: Count | None
+    kept: Count
+    validator: Validator
+    disposition: Annotated[str, Meta(max_length=8192)] | None
+    origins: Annotated[list[Short], Meta(max_length=64)]
+
+
+class Restart(Struct, frozen=True, kw_only=True, tag="restart", tag_field="t"):
+    """The kept bytes belong to other content. May I start over? Nothing is overwritten before `Proceed`."""
+
+    job: str
+    attempt: int
+    generation: Count
+    why: Short
+
+
+class Progressed(Struct, frozen=True, kw_only=True, tag="progressed", tag_field="t"):
+    """Bytes on hand, kept ones included."""
+
+    job: str
+    attempt: int
+    bytes: Count
+    total: Count | None
+    speed: Annotated[float, Meta(ge=0)] | None
+
+
+class Synced(Struct, frozen=True, kw_only=True, tag="synced", tag_field="t"):
+    """These ranges of this generation are on the disk (fdatasync has returned)."""
+
+    job: str
+    attempt: int
+    generation: Count
+    ranges: Ranges
+
+
+class Finished(Struct, frozen=True, kw_only=True, tag="finished", tag_field="t"):
+    """All bytes are in the workspace and verified as far as was asked."""
+
+    job: str
+    attempt: int
+    size: Count
+    digests: Annotated[dict[Short, Short], Meta(max_length=8)] = field(default_factory=dict)
+
+
+class Failed(Struct, frozen=True, kw_only=True, tag="failed", tag_field="t"):
+    """The attempt failed. `retry_after` is in seconds, as the server asked."""
+
+    job: str
+    attempt: int
+    code: Annotated[str, Meta(max_length=64)]
+    message: Annotated[str, Meta(max_length=2048)]
+    bytes: Count
+    retry_after: Annotated[float, Meta(ge=0, le=MAX_INT)] | None = None
+
+
+class Stopped(Struct, frozen=True, kw_only=True, tag="stopped", tag_field="t"):
+    """Answer to `Stop`. What was kept has been reported by `Synced`."""
+
+    job: str
+    attempt: int
+    bytes: Count
+
+
+FromWorker = Arrived | Beat | Responded | Restart | Progressed | Synced | Finished | Failed | Stopped
+Report = Responded | Restart | Progressed | Synced | Finished | Failed | Stopped
