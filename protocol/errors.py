@@ -57,6 +57,7 @@ class Code(StrEnum):
     IO_ERROR = "io_error"
     WORKER_DIED = "worker_died"
     WORKER_HUNG = "worker_hung"
+    WORKER_KILLED = "worker_killed"
     POISONED = "poisoned"
     CANCELLED = "cancelled"
     # what a client library says by itself
@@ -110,6 +111,7 @@ MEANINGS: dict[Code, str] = {
     Code.IO_ERROR: "reading or writing a file failed",
     Code.WORKER_DIED: "the worker process died",
     Code.WORKER_HUNG: "the worker process stopped answering and was killed",
+    Code.WORKER_KILLED: "the supervisor ended the worker process",
     Code.POISONED: "the job killed three workers and was parked",
     Code.CANCELLED: "the job was cancelled",
     Code.NO_DAEMON: "no daemon answers",

@@ -1,0 +1,1 @@
+"""The daemon: a supervisor that decides and isolated workers that fetch."""

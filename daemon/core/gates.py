@@ -1,0 +1,80 @@
+"""Gates: one row that holds many jobs. A lane moves only while none of its gates is closed.
+
+A queued job keeps its state; what is shown for it is computed from its gates.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from fetchd.protocol.job import Reason, State
+
+from .job import Job, Lane
+
+Kind = Literal["daemon", "area", "host", "owner", "group"]
+
+
+class GateKey(NamedTuple):
+    """What a gate holds, and why: a user's pause and a full disk are two gates."""
+
+    kind: Kind
+    name: str
+    reason: Reason
+
+
+class Gate(Struct, frozen=True, kw_only=True):
+    """A closed gate. `until` is boot-time µs, or None until it is opened."""
+
+    key: GateKey
+    since: int
+    until: int | None = None
+
+
+class Gates:
+    """The closed gates, by what they hold."""
+
+    def __init__(self, closed: tuple[Gate, ...] = ()) -> None:
+        self._closed: dict[tuple[Kind, str], dict[Reason, Gate]] = {}
+        for gate in closed:
+            self.close(gate)
+
+    def close(self, gate: Gate) -> None:
+        self._closed.setdefault((gate.key.kind, gate.key.name), {})[gate.key.reason] = gate
+
+    def open(self, key: GateKey) -> bool:
+        """Open one gate; whether it was closed."""
+        reasons = self._closed.get((key.kind, key.name), {})
+        known = reasons.pop(key.reason, None) is not None
+        if not reasons:
+            self._closed.pop((key.kind, key.name), None)
+        return known
+
+    def holding(self, lane: Lane) -> Gate | None:
+        """A closed gate that holds this lane, or None."""
+        if not self._closed:
+            return None
+        for key in _keys(lane):
+            for gate in self._closed.get(key, {}).values():
+                return gate
+        return None
+
+    def __iter__(self) -> Iterator[Gate]:
+        return iter([gate for reasons in self._closed.values() for gate in reasons.values()])
+
+    def shown(self, job: Job) -> tuple[State, Reason | None]:
+        """The state and reason to show for a job: a queued one shows what holds it."""
+        if job.state is State.QUEUED and (gate := self.holding(job.lane)) is not None:
+            paused = gate.key.reason in (Reason.USER, Reason.DISK)
+            return (State.PAUSED if paused else State.WAITING), gate.key.reason
+        return job.state, job.reason
+
+
+def _keys(lane: Lane) -> tuple[tuple[Kind, str], ...]:
+    return (
+        ("daemon", ""),
+        ("area", lane.area),
+        ("host", lane.host),
+        ("owner", lane.owner),
+        ("group", lane.group),
+    )

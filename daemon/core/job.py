@@ -1,0 +1,108 @@
+"""The record of one job: what the store keeps and the core decides on. A change is a new record."""
+
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from fetchd.protocol.job import TERMINAL, Policy, Reason, State
+
+
+class Lane(NamedTuple):
+    """The unit of refill and fairness. `area` is part of it so that a full file system holds whole lanes."""
+
+    host: str
+    owner: str
+    group: str
+    area: str
+
+
+class Moment(NamedTuple):
+    """The present: boot-time clock and wall clock in µs, and a fresh random number in [0, 1)."""
+
+    mono: int
+    wall: int
+    rand: float = 0.5
+
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One job. Times are wall-clock µs UTC, sizes bytes; `seq` is the order of submission.
+
+    `wanted` is the name that was asked for, `name` the one that is reserved.
+
+    `url` is redacted; with `secret` the real one and the headers are in the secrets database. `area` is the
+    staging area. `generation` counts contents of the workspace: ranges of one never mix with another's.
+    `synced` is what of it survives a power cut. `mark` is where the retry budget was last reset. A wait is
+    (`wait_since` wall µs, `wait_for` µs, `wait_until` boot-time µs), all 0 without one. `inode`, `size` and
+    `mtime_ns` identify the sealed file while it is being published.
+    """
+
+    seq: int
+    id: str
+    owner: str
+    host: str
+    area: str
+    url: str
+    directory: str
+    spec_hash: bytes
+    created: int
+    group: str = ""
+    priority: int = 0
+    state: State = State.QUEUED
+    reason: Reason | None = None
+    secret: bool = False
+    name: str | None = None
+    wanted: str | None = None
+    checksum: str | None = None
+    if_exists: Policy = "fail"
+    retries: int = 8
+    labels: dict[str, str] = field(default_factory=dict)
+    umask: int = 0o022
+    attempt: int = 0
+    failures: int = 0
+    deaths: int = 0
+    mark: int = 0
+    generation: int = 0
+    etag: str | None = None
+    last_modified: str | None = None
+    total: int | None = None
+    bytes: int = 0
+    synced: Ranges = ()
+    wasted: int = 0
+    wait_since: int = 0
+    wait_for: int = 0
+    wait_until: int = 0
+    inode: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    digest: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    started: int | None = None
+    finished: int | None = None
+    revision: int = 0
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.host, self.owner, self.group, self.area)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key within the queue: higher priority first, then first come, first served."""
+        return (-self.priority, self.seq)
+
+    @property
+    def path(self) -> str | None:
+        """The final path, once the name is known."""
+        return None if self.name is None else join(self.directory, self.name)
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL
+
+
+def join(directory: str, name: str) -> str:
+    """The path of `name` in an absolute, canonical directory."""
+    return directory.rstrip("/") + "/" + name

@@ -1,0 +1,128 @@
+"""The jobs in memory, and the one way to change them.
+
+A job is in memory while something holds it (a window, an attempt, a wait that ends soon) or while its last
+change is not yet on disk. That second rule is what makes rows from the store safe to use: the store answers
+in order, so a row that is older than memory can only arrive while memory still has the job.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from fetchd.protocol.job import State
+
+from .commands import Command, Event, SaveJob
+from .job import Job, Moment
+from .machine import Cause, step
+
+
+class Ledger:
+    """Live and unsettled jobs, counters, and the numbers that only ever grow."""
+
+    def __init__(
+        self, out: Callable[[Command], None], *, revision: int, next_seq: int, counts: dict[State, int]
+    ) -> None:
+        self._out = out
+        self.revision = revision
+        self.next_seq = next_seq
+        self.counts = {state: counts.get(state, 0) for state in State}
+        self.live: dict[str, Job] = {}
+        self.unsettled: dict[str, tuple[int, Job]] = {}
+        self.paths: dict[str, str] = {}
+        self.stamp = 0
+
+    def find(self, job_id: str) -> Job | None:
+        """The job as memory has it, or None: then the store's row is the truth."""
+        if (job := self.live.get(job_id)) is not None:
+            return job
+        entry = self.unsettled.get(job_id)
+        return None if entry is None else entry[1]
+
+    def current(self, rows: Iterable[Job]) -> list[Job]:
+        """Rows from the store, less those of which memory knows better."""
+        return [row for row in rows if row.id not in self.live and row.id not in self.unsettled]
+
+    def hold(self, job: Job) -> None:
+        """Keep a job in memory until `release`."""
+        self.live[job.id] = job
+        self._reserve(job)
+
+    def release(self, job: Job) -> None:
+        """Let memory forget a job as soon as its last change is on disk."""
+        self.live.pop(job.id, None)
+        if job.id not in self.unsettled:
+            self._unreserve(job)
+
+    def add(self, job: Job, now: Moment) -> Job:
+        """A new job, with its first event."""
+        self.next_seq += 1
+        self.revision += 1
+        job = replace(job, seq=self.next_seq, revision=self.revision)
+        self.counts[job.state] += 1
+        self.put(job)
+        self._out(Event(self.revision, str(job.state), now.wall, job))
+        return job
+
+    def change(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
+        """A transition: checked against the table, numbered, saved, announced."""
+        state = step(job.state, cause)
+        self.counts[job.state] -= 1
+        self.counts[state] += 1
+        return self.announce(replace(job, state=state, **fields), str(state), now)
+
+    def announce(self, job: Job, kind: str, now: Moment) -> Job:
+        """A numbered, saved change with an event of this kind."""
+        self.revision += 1
+        job = replace(job, revision=self.revision)
+        self.put(job)
+        self._out(Event(self.revision, kind, now.wall, job))
+        return job
+
+    def put(self, job: Job) -> None:
+        """Save a job as it is now, without an event."""
+        self.stamp += 1
+        self.unsettled.pop(job.id, None)
+        self.unsettled[job.id] = (self.stamp, job)
+        self.note(job)
+        self._reserve(job)
+        self._out(SaveJob(self.stamp, job))
+
+    def note(self, job: Job) -> None:
+        """Remember facts about a live job that need not be on disk."""
+        if job.id in self.live:
+            self.live[job.id] = job
+
+    def claim(self, job: Job) -> None:
+        """Remember facts about a live job, its name among them, so that no other job takes it."""
+        self.note(job)
+        self._reserve(job)
+
+    def settle(self, stamp: int) -> None:
+        """Everything saved up to `stamp` is on disk."""
+        for job_id, (saved, job) in list(self.unsettled.items()):
+            if saved > stamp:
+                break
+            del self.unsettled[job_id]
+            if job_id not in self.live:
+                self._unreserve(job)
+
+    def _reserve(self, job: Job) -> None:
+        if job.terminal:
+            self._unreserve(job)
+        elif job.path is not None:
+            self.paths[job.path] = job.id
+
+    def _unreserve(self, job: Job) -> None:
+        if job.path is not None and self.paths.get(job.path) == job.id:
+            del self.paths[job.path]
+
+    def validate(self) -> None:
+        """Raise AssertionError where an invariant is broken; for tests."""
+        stamps = [stamp for stamp, _ in self.unsettled.values()]
+        assert stamps == sorted(stamps), "unsettled jobs are out of order"
+        assert all(n >= 0 for n in self.counts.values()), f"negative count: {self.counts}"
+        for path, job_id in self.paths.items():
+            job = self.find(job_id)
+            assert job is not None, f"reservation of {path} outlives {job_id}"
+            assert job.path == path, f"reservation of {path} is not {job_id}'s"

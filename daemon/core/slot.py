@@ -1,0 +1,149 @@
+"""The pool: numbered slots, the workers that fill them, and which worker may run which job.
+
+No download shares a process with another owner's, or with another origin's secrets.
+"""
+
+from collections import deque
+from typing import Literal
+
+from fetchd.protocol.urls import origin
+
+from .job import Job
+
+MAX_JOBS = 1000
+"""A worker is retired after this many jobs."""
+
+CRASH_WINDOW = 60_000_000
+CRASH_LIMIT = 3
+"""More crashes of a slot than this within the window (µs) and it is left empty for a growing time."""
+
+QUARANTINE = 1_000_000
+QUARANTINE_MAX = 60_000_000
+
+
+class Run:
+    """One attempt in memory. It stays after the worker has finished, until the file is published."""
+
+    __slots__ = (
+        "assigned", "attempt", "bytes", "ended", "finished", "job", "name", "responded", "sealed", "slot",
+        "speed", "stop", "total",
+    )  # fmt: skip
+
+    def __init__(self, job: str, attempt: int, slot: int | None) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.slot = slot
+        self.assigned = False
+        self.responded = False
+        self.finished = False
+        self.name: str | None = None
+        self.sealed: tuple[int, int, int] | None = None
+        self.stop: Literal["end", "drain"] | None = None
+        self.ended: Job | None = None
+        self.bytes = 0
+        self.total: int | None = None
+        self.speed: float | None = None
+
+
+class Slot:
+    """A place in the pool. `incarnation` counts the workers that have filled it; 0: none yet."""
+
+    __slots__ = (
+        "areas", "crashes", "done", "filled", "idle_since", "incarnation", "index", "not_before", "origins",
+        "owner", "ready", "run", "secret", "stop_by",
+    )  # fmt: skip
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.incarnation = 0
+        self.crashes: deque[int] = deque(maxlen=16)
+        self.not_before = 0
+        self.run: Run | None = None
+        self.stop_by: int | None = None
+        self.empty()
+
+    def empty(self) -> None:
+        """Nobody fills the slot."""
+        self.filled = False
+        self.ready = False
+        self.owner: str | None = None
+        self.origins: set[str] = set()
+        self.secret = False
+        self.areas: frozenset[str] = frozenset()
+        self.done = 0
+        self.idle_since = 0
+
+    def fill(self, areas: frozenset[str]) -> None:
+        """A new worker is on its way."""
+        self.empty()
+        self.filled = True
+        self.incarnation += 1
+        self.areas = areas
+
+    def crashed(self, now: int) -> None:
+        """Count a death by itself; too many within the window keep the slot empty for a while."""
+        self.crashes.append(now)
+        recent = sum(1 for at in self.crashes if at > now - CRASH_WINDOW)
+        if recent > CRASH_LIMIT:
+            self.not_before = now + min(QUARANTINE_MAX, QUARANTINE << (recent - CRASH_LIMIT - 1))
+
+    def fits(self, job: Job) -> bool:
+        """Whether the worker here may run this job (it is idle)."""
+        if job.area not in self.areas or self.done >= MAX_JOBS:
+            return False
+        if self.owner is not None and self.owner != job.owner:
+            return False
+        if self.secret or job.secret:
+            return self.origins <= {origin(job.url)}
+        return True
+
+    def start(self, job: Job, run: Run) -> None:
+        """The worker here belongs to this job now."""
+        self.run = run
+        self.owner = job.owner
+        self.secret = self.secret or job.secret
+        self.origins.add(origin(job.url))
+
+    def end(self, now: int) -> None:
+        """The worker here is idle again."""
+        self.run = None
+        self.stop_by = None
+        self.done += 1
+        self.idle_since = now
+
+
+class Pool:
+    """All slots. `default_area` is where a spare worker gets its room."""
+
+    def __init__(self, size: int, default_area: str) -> None:
+        self.slots = [Slot(index) for index in range(size)]
+        self.default_area = default_area
+
+    def get(self, index: int, incarnation: int) -> Slot | None:
+        """The slot while that incarnation fills it, or None: whoever speaks is gone."""
+        if not 0 <= index < len(self.slots):
+            return None
+        slot = self.slots[index]
+        return slot if slot.filled and slot.incarnation == incarnation else None
+
+    def busy(self) -> int:
+        return sum(1 for slot in self.slots if slot.run is not None)
+
+    def choose(self, job: Job, now: int) -> Slot | None:
+        """The best free slot for a job: a warm worker that fits, an empty slot, an idle worker to replace."""
+        best: Slot | None = None
+        best_rank = 4
+        for slot in self.slots:
+            if slot.run is not None or slot.not_before > now:
+                continue
+            fits = slot.filled and slot.fits(job)
+            rank = (0 if slot.ready else 1) if fits else 2 if not slot.filled else 3
+            if rank < best_rank:
+                best, best_rank = slot, rank
+                if rank == 0:
+                    break
+        return best
+
+    def wake(self, now: int) -> int | None:
+        """When the next quarantined slot may be filled again."""
+        return min((slot.not_before for slot in self.slots if slot.not_before > now), default=None)

@@ -1,0 +1,221 @@
+"""What clients and the store tell the core: submits, cancels, stopping, and rows that were asked for."""
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from fetchd.protocol.control import Accepted, Outcome, Outcomes, Submitted
+from fetchd.protocol.errors import Code
+from fetchd.protocol.job import Reason, State
+
+from . import inputs
+from .commands import Clean, Exit, Refuse, Reply, SaveReply, SaveSecrets
+from .intake import Intake
+from .job import Job, Moment
+from .machine import Cause, allows
+from .slot import Run
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+def answer(core: "Core", request: inputs.Request, body: Struct) -> None:
+    """Reply, and keep the reply for a repetition of the request."""
+    core.emit(SaveReply(request.owner, request.req, request.digest, body))
+    core.emit(Reply(request.token, body))
+    core.replies[request.owner, request.req] = (core.ledger.stamp, request.digest, body)
+
+
+def repeated(core: "Core", request: inputs.Request) -> bool:
+    """Answer a repetition of a request whose first answer is still on its way to the disk."""
+    earlier = core.replies.get((request.owner, request.req))
+    if earlier is None:
+        return False
+    _, digest, body = earlier
+    if digest == request.digest:
+        core.emit(Reply(request.token, body))
+    else:
+        core.emit(Refuse(request.token, Code.CONFLICT, "this request ID was used for another request"))
+    return True
+
+
+def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
+    """All jobs or none."""
+    request = event.request
+    if repeated(core, request):
+        return
+    if core.draining:
+        core.emit(Refuse(request.token, Code.DRAINING))
+        return
+    fresh: dict[str, Job] = {}
+    claimed: dict[str, str] = {}
+    for intake in event.jobs:
+        known = core.ledger.find(intake.id) or event.known.get(intake.id) or fresh.get(intake.id)
+        if known is not None:
+            if known.owner != request.owner or known.spec_hash != intake.spec_hash:
+                text = f"{intake.id} is the ID of another job"
+                core.emit(Refuse(request.token, Code.CONFLICT, text, {"job": intake.id}))
+                return
+            continue
+        job = _new_job(intake, request.owner, now)
+        path = job.path
+        if path is not None:
+            holder = core.ledger.paths.get(path) or event.paths.get(path) or claimed.get(path)
+            if holder is not None and job.if_exists == "fail":
+                text = f"{path} will be published by job {holder}"
+                core.emit(
+                    Refuse(request.token, Code.PATH_RESERVED, text, {"job": intake.id, "holder": holder})
+                )
+                return
+            claimed.setdefault(path, job.id)
+        fresh[job.id] = job
+    results = []
+    for intake in event.jobs:
+        new = fresh.pop(intake.id, None)
+        if new is not None:
+            held = claimed.get(new.path) if new.path is not None else None
+            skip = new.path is not None and (
+                held != new.id or new.path in core.ledger.paths or new.path in event.paths
+            )
+            job = _admit(core, new, intake, now, skip=skip)
+        else:
+            job = core.ledger.find(intake.id) or event.known[intake.id]
+        results.append(Accepted(id=job.id, state=job.state, revision=job.revision, duplicate=new is None))
+    answer(core, request, Submitted(jobs=results))
+
+
+def _admit(core: "Core", job: Job, intake: Intake, now: Moment, *, skip: bool) -> Job:
+    if intake.secrets is not None and not skip:
+        core.emit(SaveSecrets(job.id, intake.secrets))
+    job = core.ledger.add(job, now)
+    if skip:
+        return core.close(job, Cause.SATISFY, now, reason=Reason.EXISTS)
+    core.enqueue(job)
+    return job
+
+
+def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
+    spec = intake.spec
+    reserve = spec.name is not None and spec.if_exists in ("fail", "skip")
+    return Job(
+        seq=0,
+        id=intake.id,
+        owner=owner,
+        host=intake.host,
+        area=intake.area,
+        url=intake.url,
+        directory=intake.directory,
+        spec_hash=intake.spec_hash,
+        created=now.wall,
+        priority=spec.priority,
+        secret=intake.secrets is not None,
+        name=spec.name if reserve else None,
+        wanted=spec.name,
+        checksum=intake.checksum,
+        if_exists=spec.if_exists,
+        retries=spec.retries,
+        labels=spec.labels,
+        umask=spec.umask,
+    )
+
+
+def cancel(core: "Core", event: inputs.Cancel, now: Moment) -> None:
+    """Final for every job that is not yet being published or finished."""
+    if repeated(core, event.request):
+        return
+    outcomes = []
+    for job_id in event.ids:
+        job = core.ledger.find(job_id) or event.known.get(job_id)
+        if job is None or job.owner != event.request.owner:
+            outcomes.append(Outcome(id=job_id, state=None, revision=0, code=Code.NO_SUCH_JOB))
+            continue
+        code = None
+        if allows(job.state, Cause.CANCEL):
+            job = core.close(job, Cause.CANCEL, now, reason=None)
+        elif job.state is not State.CANCELLED:
+            code = Code.TOO_LATE
+        outcomes.append(Outcome(id=job.id, state=job.state, revision=job.revision, code=code))
+    answer(core, event.request, Outcomes(jobs=outcomes))
+
+
+def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:
+    """First: attempts checkpoint and stop, within the drain time. Again, or `now`: exit at once."""
+    if event.now or core.draining:
+        core.exited = True
+        core.emit(Exit())
+        return
+    core.draining = True
+    core.drain_by = now.mono + core.settings.drain_timeout
+    for slot in core.pool.slots:
+        run = slot.run
+        if run is not None and run.stop is None:
+            core.stop(slot, now, keep=True)
+            if slot.run is None:
+                give_back(core, run.job, now)
+
+
+def give_back(core: "Core", job_id: str, now: Moment) -> None:
+    """Put a running job back into the queue; its place there is the old one."""
+    core.runs.pop(job_id, None)
+    job = core.ledger.live.get(job_id)
+    if job is not None and job.state is State.RUNNING:
+        core.enqueue(core.ledger.change(job, Cause.YIELD, now, reason=None))
+
+
+def job_of(core: "Core", run: Run) -> Job | None:
+    """The job that an attempt still works for, or None where it was ended meanwhile."""
+    return None if run.stop == "end" else core.ledger.live.get(run.job)
+
+
+def clean(core: "Core", run: Run) -> None:
+    """Delete the workspace of an attempt that was ended."""
+    if run.ended is not None:
+        core.emit(Clean(run.ended))
+
+
+def committed(core: "Core", event: inputs.Committed, _now: Moment) -> None:
+    """The store has everything up to this stamp."""
+    core.ledger.settle(event.stamp)
+    for key, (stamp, _, _) in list(core.replies.items()):
+        if stamp > event.stamp:
+            break
+        del core.replies[key]
+
+
+def window_loaded(core: "Core", event: inputs.WindowLoaded, _now: Moment) -> None:
+    """Rows of a lane, merged with those that are too new for the store to have had them."""
+    window = core.schedule.lanes.get(event.lane)
+    if window is None:
+        return
+    last = event.rows[-1].order if event.rows else window.tail
+    fresh = [row for row in core.ledger.current(event.rows) if row.state is State.QUEUED]
+    for _, job in core.ledger.unsettled.values():
+        behind = window.tail is None or job.order > window.tail
+        reached = not event.more or (last is not None and job.order <= last)
+        if job.state is State.QUEUED and behind and reached and job.lane == event.lane:
+            fresh.append(job)
+    for job in fresh:
+        core.ledger.hold(job)
+    core.schedule.window_loaded(event.lane, fresh, event.more, last)
+
+
+def lanes_loaded(core: "Core", event: inputs.LanesLoaded, _now: Moment) -> None:
+    """Lanes of the store; where it has no more, unsettled jobs may be in lanes that it does not know yet."""
+    core.schedule.lanes_loaded(event.lanes, event.more)
+    if event.more:
+        return
+    for _, job in list(core.ledger.unsettled.values()):
+        if job.state is State.QUEUED and job.lane not in core.schedule.lanes:
+            core.enqueue(job)
+
+
+def due_loaded(core: "Core", event: inputs.DueLoaded, _now: Moment) -> None:
+    """Waiting rows, merged with unsettled ones that the new horizon now covers."""
+    rows = [row for row in core.ledger.current(event.rows) if row.state is State.WAITING]
+    for _, job in core.ledger.unsettled.values():
+        covered = event.until is None or job.wait_until <= event.until
+        if job.state is State.WAITING and covered and job.id not in core.ledger.live:
+            rows.append(job)
+    for job in rows:
+        core.ledger.hold(job)
+    core.waiting.loaded(rows, event.until)
