@@ -24,7 +24,7 @@ class RequestHeader(Struct, frozen=True):
 
     v: int
     type: Annotated[str, Meta(max_length=64)]
-    req: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+    req: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$", max_length=32)]  # `$` alone allows a newline
 
 
 class ReplyHeader(Struct, frozen=True):

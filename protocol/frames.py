@@ -7,6 +7,7 @@ Events: `[topic, header, body]`.
 from collections.abc import Sequence
 
 from .errors import Code, ProtocolError
+from .ids import is_correlation_id
 
 
 def split_control(frames: Sequence[bytes]) -> tuple[list[bytes], bytes, bytes]:
@@ -37,6 +38,7 @@ def sys_topic(kind: str) -> bytes:
 def job_of_subscription(prefix: bytes) -> str | None:
     """The job a subscription names exactly (`job.<id>.`), or None if it is wider, narrower or rubbish."""
     parts = prefix.split(b".")
-    if len(parts) != 3 or parts[0] != b"job" or not parts[1] or parts[2]:
+    if len(parts) != 3 or parts[0] != b"job" or parts[2]:
         return None
-    return parts[1].decode("ascii", "replace")
+    job_id = parts[1].decode("ascii", "replace")
+    return job_id if is_correlation_id(job_id) else None

@@ -3,13 +3,13 @@
 State: `FETCHD_STATE_DIR`, else `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/fetchd`, else
 `~/.local/state/fetchd`. Sockets: `FETCHD_RUNTIME_DIR`, else `$RUNTIME_DIRECTORY`, else
 `$XDG_RUNTIME_DIR/fetchd`, else `<state>/run`; and always `<state>/run` where the state directory was named by
-`FETCHD_STATE_DIR`, so that two daemons never share a runtime directory by accident.
+`FETCHD_STATE_DIR`, so that two daemons never share a runtime directory by accident. Of systemd's lists the
+first directory counts.
 """
 
 import os
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from msgspec import DecodeError, Struct, json
 
@@ -30,8 +30,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 def state_dir() -> Path:
     """The state directory in force, absolute; it may not exist yet."""
     env = os.environ
-    if named := env.get("FETCHD_STATE_DIR") or env.get("STATE_DIRECTORY"):
-        return Path(named.split(":")[0]).absolute()
+    if named := env.get("FETCHD_STATE_DIR") or _first(env.get("STATE_DIRECTORY")):
+        return Path(named).absolute()
     home = env.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(home).absolute() / "fetchd"
 
@@ -39,8 +39,8 @@ def state_dir() -> Path:
 def runtime_dir(state: Path) -> Path:
     """The directory of the sockets that belong to `state`."""
     env = os.environ
-    if named := env.get("FETCHD_RUNTIME_DIR") or env.get("RUNTIME_DIRECTORY"):
-        return Path(named.split(":")[0]).absolute()
+    if named := env.get("FETCHD_RUNTIME_DIR") or _first(env.get("RUNTIME_DIRECTORY")):
+        return Path(named).absolute()
     base = env.get("XDG_RUNTIME_DIR")
     if env.get("FETCHD_STATE_DIR") or not base or not Path(base).is_dir():
         return state / "run"
@@ -56,29 +56,40 @@ def read_endpoint(state: Path) -> Endpoint | None:
     """The endpoints last written for `state`, or None where there are none that can be read."""
     try:
         return json.decode(endpoint_file(state).read_bytes(), type=Endpoint)
-    except (OSError, DecodeError, ValueError):
+    except (OSError, DecodeError, ValueError, RecursionError):
         return None
 
 
 def is_listening(endpoint: str) -> bool:
-    """Whether a process listens at an `ipc://` endpoint. Other transports cannot be asked: True."""
+    """Whether a process listens at an `ipc://` endpoint; never blocks.
+
+    Other transports cannot be asked: True.
+    """
     path = ipc_path(endpoint)
     if path is None:
         return True
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
-        except OSError:
+        except BlockingIOError:
+            return True  # its queue of connections is full: somebody owns it
+        except (OSError, ValueError):
             return False
     return True
 
 
 def ipc_path(endpoint: str) -> Path | None:
     """The file-system path of an `ipc://` endpoint, or None for another transport."""
-    parts = urlsplit(endpoint)
-    return Path(parts.netloc + parts.path) if parts.scheme == "ipc" else None
+    path = endpoint.removeprefix("ipc://")
+    return Path(path) if path != endpoint else None
 
 
 def as_endpoint(text: str) -> str:
     """A ZeroMQ endpoint from what a user wrote after `--socket`: a path or an endpoint."""
     return text if "://" in text else f"ipc://{Path(text).absolute()}"
+
+
+def _first(paths: str | None) -> str | None:
+    """The first directory of a list as systemd writes it, separated by colons."""
+    return paths.split(":")[0] if paths else None

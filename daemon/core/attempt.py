@@ -1,7 +1,7 @@
 """What workers tell the core: that they are there, what they fetch, that they are gone.
 
 A report counts only if it comes from the worker that fills the slot now and speaks of the attempt that it was
-given; anything else is a violation and ends that worker.
+given; anything else is a violation and ends that worker. A worker that was killed is not heard any more.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
-from . import delivery, inputs
-from .commands import AllowRestart, Kill, Log, Progress, Seal
+from . import delivery, dispatch, inputs
+from .commands import AllowRestart, Log, Progress, Seal
 from .job import Job, Moment
 from .slot import Run, Slot
 from .verbs import clean, give_back, job_of
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 def ready(core: "Core", event: inputs.WorkerReady, now: Moment) -> None:
     """A worker has locked its room and asks for work."""
     slot = core.pool.get(event.slot, event.incarnation)
-    if slot is None or slot.ready:
+    if slot is None or slot.ready or slot.doomed:
         return
-    slot.ready = True
-    slot.idle_since = now.mono
+    core.pool.ready(slot, now.mono)
     if slot.run is not None:
-        core.assign(slot, core.ledger.live[slot.run.job])
+        dispatch.assign(core, slot, core.ledger.live[slot.run.job])
 
 
 def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
@@ -39,46 +38,54 @@ def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
     if slot is None:
         return
     run = slot.run
-    if event.cause in (inputs.Gone.DIED, inputs.Gone.SPAWN_FAILED):
-        slot.crashed(now.mono)
-        core.emit(
-            Log("warning", f"worker {slot.index} {event.cause}: {event.detail}", run.job if run else None)
-        )
-    slot.run = None
-    slot.stop_by = None
-    slot.empty()
+    cause = event.cause
+    if cause is inputs.Gone.LEFT and run is not None and run.assigned:
+        # nobody asked it to leave with a job in its hands
+        cause = inputs.Gone.DIED
+    if cause in (inputs.Gone.DIED, inputs.Gone.SPAWN_FAILED):
+        core.pool.crashed(slot, now.mono)
+        text = f"worker {slot.index} {event.cause}: {event.detail}"
+        core.emit(Log("warning", text, run.job if run else None))
+    core.pool.vacate(slot)
     if run is None:
         return
     job = job_of(core, run)
     if run.stop == "end":
         clean(core, run)
-    elif run.stop == "drain" or event.cause in (inputs.Gone.SPAWN_FAILED, inputs.Gone.LEFT):
+    elif run.stop == "drain" or not run.assigned:
         give_back(core, run.job, now)
     elif job is not None:
         job = replace(job, bytes=max(run.bytes, job.bytes))
-        if event.cause is inputs.Gone.DIED:
+        if cause is inputs.Gone.DIED:
             job = replace(job, deaths=job.deaths + 1)
             core.lose(job, Code.WORKER_DIED, f"the worker died: {event.detail}", now)
         else:
-            code = Code.WORKER_HUNG if event.cause is inputs.Gone.HUNG else Code.WORKER_KILLED
+            code = Code.WORKER_HUNG if cause is inputs.Gone.HUNG else Code.WORKER_KILLED
             core.lose(job, code, f"the worker was killed: {event.detail}", now)
 
 
-def violation(core: "Core", event: inputs.Violation, _now: Moment) -> None:
-    """Whoever breaks the protocol is not asked again."""
+def violation(core: "Core", event: inputs.Violation, now: Moment) -> None:
+    """Whoever breaks the protocol is not asked again, and nothing that it says counts any more."""
     slot = core.pool.get(event.slot, event.incarnation)
-    if slot is not None:
-        core.emit(Log("error", f"worker {slot.index} broke the protocol: {event.detail}"))
-        core.emit(Kill(slot.index, slot.incarnation, f"protocol violation: {event.detail}"))
+    if slot is not None and not slot.doomed:
+        _broke(core, slot, event.detail, now)
+
+
+def _broke(core: "Core", slot: Slot, detail: str, now: Moment) -> None:
+    core.emit(Log("error", f"worker {slot.index} broke the protocol: {detail}"))
+    core.pool.crashed(slot, now.mono)
+    dispatch.doom(core, slot, f"protocol violation: {detail}")
 
 
 def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:
     """The worker never saw the job."""
     slot = core.pool.get(event.slot, event.incarnation)
-    if slot is None or slot.run is None or (slot.run.job, slot.run.attempt) != (event.job, event.attempt):
+    if slot is None or slot.run is None or slot.doomed:
+        return
+    if not slot.run.assigned or (slot.run.job, slot.run.attempt) != (event.job, event.attempt):
         return
     run = slot.run
-    core.free(slot, now)
+    core.pool.end(slot, now.mono)
     job = job_of(core, run)
     if run.stop == "end":
         clean(core, run)
@@ -94,26 +101,24 @@ def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:
 def report(core: "Core", event: inputs.WorkerReport, now: Moment) -> None:
     """One report of a worker about its attempt."""
     slot = core.pool.get(event.slot, event.incarnation)
-    if slot is None:
+    if slot is None or slot.doomed:
         return
     said = event.report
     run = slot.run
     if run is None or not run.assigned or (run.job, run.attempt) != (said.job, said.attempt):
-        violation(
-            core, inputs.Violation(slot.index, slot.incarnation, "a report about no attempt of its"), now
-        )
+        _broke(core, slot, "a report about no attempt of its", now)
         return
     REPORTS[type(said)](core, slot, run, job_of(core, run), said, now)
 
 
 def _responded(
-    core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Responded, _now: Moment
+    core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Responded, now: Moment
 ) -> None:
     slot.origins.update(said.origins)
     if job is None or run.stop is not None:
         return
     if said.generation != job.generation or run.responded:
-        core.emit(Kill(slot.index, slot.incarnation, "protocol violation: a response out of turn"))
+        _broke(core, slot, "a response out of turn", now)
         return
     run.responded = True
     run.bytes, run.total = said.kept, said.total
@@ -132,7 +137,7 @@ def _restart(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.
     if job is None or run.stop is not None:
         return
     if said.generation != job.generation or run.responded:
-        core.emit(Kill(slot.index, slot.incarnation, "protocol violation: a restart out of turn"))
+        _broke(core, slot, "a restart out of turn", now)
         return
     job = replace(
         job, generation=job.generation + 1, synced=(), wasted=job.wasted + job.bytes, bytes=0, mark=0,
@@ -151,13 +156,14 @@ def _progressed(
         core.emit(Progress(job.id, job.attempt, said.bytes, said.total, said.speed))
 
 
-def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Synced, _now: Moment) -> None:
+def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Synced, now: Moment) -> None:
     if job is None or run.stop == "end":
         return
     ranges = tuple(said.ranges)
     ends = [edge for pair in ranges for edge in pair]
-    if said.generation != job.generation or not run.responded or ends != sorted(set(ends)):
-        core.emit(Kill(slot.index, slot.incarnation, "protocol violation: ranges that cannot be"))
+    beyond = job.total is not None and ends and ends[-1] > job.total
+    if said.generation != job.generation or not run.responded or ends != sorted(set(ends)) or beyond:
+        _broke(core, slot, "ranges that cannot be", now)
         return
     on_hand = sum(end - start for start, end in ranges)
     core.ledger.put(replace(job, synced=ranges, bytes=max(on_hand, run.bytes)))
@@ -167,9 +173,9 @@ def _finished(
     core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Finished, now: Moment
 ) -> None:
     if job is not None and (not run.responded or (job.total is not None and said.size != job.total)):
-        core.emit(Kill(slot.index, slot.incarnation, "protocol violation: a finish that cannot be"))
+        _broke(core, slot, "a finish that cannot be", now)
         return
-    core.free(slot, now)
+    core.pool.end(slot, now.mono)
     if job is None or run.stop == "end":
         clean(core, run)
         return
@@ -183,7 +189,7 @@ def _finished(
 
 
 def _failed(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Failed, now: Moment) -> None:
-    core.free(slot, now)
+    core.pool.end(slot, now.mono)
     if job is None or run.stop == "end":
         clean(core, run)
         return
@@ -196,9 +202,9 @@ def _failed(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.F
 
 def _stopped(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Stopped, now: Moment) -> None:
     if run.stop is None:
-        core.emit(Kill(slot.index, slot.incarnation, "protocol violation: it stopped unasked"))
+        _broke(core, slot, "it stopped unasked", now)
         return
-    core.free(slot, now)
+    core.pool.end(slot, now.mono)
     if job is None or run.stop == "end":
         clean(core, run)
         return

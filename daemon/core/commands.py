@@ -38,12 +38,14 @@ class SaveJob(Durable, frozen=True):
 
 
 class SaveReply(Durable, frozen=True):
-    """The answer to a request, kept for its repetition."""
+    """The answer to a request, kept for its repetition. `stamp` counts on with those of `SaveJob`."""
 
     owner: str
     req: str
     digest: bytes
     reply: Struct
+    time: int
+    stamp: int = 0
 
 
 class SaveSecrets(Durable, frozen=True):

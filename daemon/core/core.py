@@ -1,25 +1,27 @@
-"""The core: `handle(input, now) -> commands`. It holds the parts together and decides what runs where.
+"""The core: `handle(input, now) -> commands`. It holds the parts together.
 
-The rules for requests are in `verbs`, for workers in `attempt`, for finished files in `delivery`.
+The rules for requests are in `verbs`, for rows of the store in `rows`, for workers in `attempt`, for finished
+files in `delivery`; what runs where is decided in `dispatch`. After a commit that failed the core is thrown
+away, and a new one is made from what the store has.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import attempt, delivery, inputs, retry, verbs
-from .commands import AssignJob, Clean, Command, DropSecrets, Exit, Kill, Publish, Spawn, StopAttempt
+from . import attempt, delivery, dispatch, inputs, invariants, retry, rows, verbs
+from .commands import Clean, Command, DropSecrets, Publish, StopAttempt
 from .gates import Gate, Gates
 from .job import Job, Lane, Moment
 from .ledger import Ledger
 from .machine import Cause
+from .pool import Pool
 from .schedule import Schedule
-from .slot import Pool, Run, Slot
+from .slot import Run, Slot
 from .waiting import Waiting
 
 
@@ -80,7 +82,7 @@ class Core:
         self.waiting.start()
         return self._turn(now)
 
-    def handle(self, event: "inputs.Input", now: Moment) -> list[Command]:
+    def handle(self, event: inputs.Input, now: Moment) -> list[Command]:
         """What follows from an input. Total: every input is legal in every state."""
         if not self.exited:
             HANDLERS[type(event)](self, event, now)
@@ -88,12 +90,17 @@ class Core:
 
     def next_deadline(self, now: int) -> int | None:
         """Boot time (µs) at which a `Tick` is wanted, or None; `now` is the boot time of the last turn."""
-        times = [self.waiting.next(), self.pool.wake(now)]
-        times += [slot.stop_by for slot in self.pool.slots if slot.run is not None]
-        times += [slot.idle_since + self.settings.idle_timeout for slot in self._surplus()]
-        if self.draining:
-            times.append(self.drain_by + self.settings.stop_grace)
-        return min((time for time in times if time is not None), default=None)
+        return dispatch.next_deadline(self, now)
+
+    def validate(self) -> None:
+        """Raise AssertionError where an invariant is broken; for tests."""
+        invariants.validate(self)
+
+    def _turn(self, now: Moment) -> list[Command]:
+        if not self.exited:
+            dispatch.turn(self, now)
+        commands, self.out[:] = list(self.out), []
+        return commands
 
     # what handlers build on
 
@@ -109,9 +116,14 @@ class Core:
             self.ledger.hold(job)
         else:
             self.ledger.release(job)
-        for dropped in self.waiting.overflow():
-            if (known := self.ledger.live.get(dropped)) is not None and known.state is State.WAITING:
+        for until, dropped in self.waiting.overflow():
+            known = self.ledger.live.get(dropped)
+            if known is not None and known.state is State.WAITING and known.wait_until == until:
                 self.ledger.release(known)
+
+    def held(self, lane: Lane) -> bool:
+        """Whether a gate holds this lane."""
+        return self.gates.holding(lane) is not None
 
     def close(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """Bring a job to a terminal state and drop what belongs to it."""
@@ -123,9 +135,11 @@ class Core:
         if job.secret:
             self.emit(DropSecrets(job.id))
         run = self.runs.pop(job.id, None)
-        if run is not None and run.slot is not None and not run.finished:
+        slot = None if run is None or run.slot is None else self.pool.slots[run.slot]
+        if run is not None and slot is not None and slot.run is run:
+            # the workspace is still in the worker's hands
             run.ended = job
-            self.stop(self.pool.slots[run.slot], now, keep=False)
+            self.stop(slot, now, keep=False)
         elif job.attempt:
             self.emit(Clean(job))
         return job
@@ -142,16 +156,12 @@ class Core:
         again, run.stop = run.stop is not None, "drain" if keep else "end"
         if not run.assigned:
             # the worker has not come up yet and never learns of this job
-            self.free(slot, now)
+            self.pool.end(slot, now.mono)
             verbs.clean(self, run)
-            return
-        slot.stop_by = self.drain_by if keep else now.mono + self.settings.stop_grace
-        if not again:
-            self.emit(StopAttempt(slot.index, slot.incarnation, run.job, run.attempt, keep))
-
-    def free(self, slot: Slot, now: Moment) -> None:
-        """The worker in this slot has done with its attempt."""
-        slot.end(now.mono)
+        elif not slot.doomed:
+            self.pool.stop_by(slot, self.drain_by if keep else now.mono + self.settings.stop_grace)
+            if not again:
+                self.emit(StopAttempt(slot.index, slot.incarnation, run.job, run.attempt, keep))
 
     def lose(self, job: Job, code: Code, message: str, now: Moment, retry_after: float | None = None) -> None:
         """An attempt has failed: try again later, or give up."""
@@ -178,120 +188,16 @@ class Core:
             )
         )
 
-    # what happens after every input
-
-    def _turn(self, now: Moment) -> list[Command]:
-        if not self.exited:
-            self._wake_waiting(now)
-            self._enforce_stops(now)
-            if self.draining:
-                self._finish_drain(now)
-            else:
-                self._dispatch(now)
-                self._keep_spare(now)
-        commands, self.out[:] = list(self.out), []
-        return commands
-
-    def _wake_waiting(self, now: Moment) -> None:
-        for due, job_id in self.waiting.due(now.mono):
-            job = self.ledger.live.get(job_id)
-            if job is not None and job.state is State.WAITING and job.wait_until == due:
-                cleared = replace(job, reason=None, wait_since=0, wait_for=0, wait_until=0)
-                self.enqueue(self.ledger.change(cleared, Cause.DUE, now))
-
-    def _enforce_stops(self, now: Moment) -> None:
-        for slot in self.pool.slots:
-            if slot.run is not None and slot.stop_by is not None and slot.stop_by <= now.mono:
-                slot.stop_by = None
-                self.emit(Kill(slot.index, slot.incarnation, "did not stop in time"))
-
-    def _held(self, lane: Lane) -> bool:
-        return self.gates.holding(lane) is not None
-
-    def _dispatch(self, now: Moment) -> None:
-        free = len(self.pool.slots) - self.pool.busy()
-        while free > 0 and (job := self.schedule.head(self._held)) is not None:
-            slot = self.pool.choose(job, now.mono)
-            if slot is None:
-                return
-            free -= 1
-            self.schedule.discard(job)
-            job = self.ledger.change(
-                job, Cause.DISPATCH, now, attempt=job.attempt + 1, reason=None,
-                started=job.started or now.wall
-            )  # fmt: skip
-            run = self.runs[job.id] = Run(job.id, job.attempt, slot.index)
-            run.bytes, run.total = job.bytes, job.total
-            if not (slot.filled and slot.fits(job)):
-                self._fill(slot, frozenset({self.pool.default_area, job.area}))
-            slot.start(job, run)
-            if slot.ready:
-                self.assign(slot, job)
-
-    def assign(self, slot: Slot, job: Job) -> None:
-        """Hand the attempt in this slot to its worker, which is ready."""
-        assert slot.run is not None
-        slot.run.assigned = True
-        self.emit(AssignJob(slot.index, slot.incarnation, job))
-
-    def _fill(self, slot: Slot, areas: frozenset[str]) -> None:
-        if slot.filled:
-            self.emit(Kill(slot.index, slot.incarnation, "replaced"))
-        slot.fill(areas)
-        self.emit(Spawn(slot.index, slot.incarnation, areas))
-
-    def _surplus(self) -> list[Slot]:
-        """Idle workers beyond the one that is kept warm."""
-        return [slot for slot in self.pool.slots if slot.ready and slot.run is None][1:]
-
-    def _keep_spare(self, now: Moment) -> None:
-        for slot in self._surplus():
-            if now.mono >= slot.idle_since + self.settings.idle_timeout:
-                self.emit(Kill(slot.index, slot.incarnation, "idle"))
-                slot.empty()
-        if not any(slot.filled for slot in self.pool.slots):
-            slot = min(self.pool.slots, key=lambda slot: slot.not_before)
-            if slot.not_before <= now.mono:
-                self._fill(slot, frozenset({self.pool.default_area}))
-
-    def _finish_drain(self, now: Moment) -> None:
-        late = now.mono >= self.drain_by + self.settings.stop_grace
-        if late or (not self.runs and self.pool.busy() == 0):
-            self.exited = True
-            self.emit(Exit())
-
-    def validate(self) -> None:
-        """Raise AssertionError where an invariant is broken; for tests."""
-        self.ledger.validate()
-        self.schedule.validate()
-        busy = [slot for slot in self.pool.slots if slot.run is not None]
-        assert len(busy) <= self.settings.workers
-        for slot in busy:
-            run = slot.run
-            assert run is not None
-            assert slot.filled, f"slot {slot.index} runs {run.job} without a worker"
-            assert run.stop == "end" or self.runs.get(run.job) is run, f"run of {run.job} is lost"
-        for job_id, run in self.runs.items():
-            job = self.ledger.live.get(job_id)
-            assert job is not None, f"{job_id} runs and is not in memory"
-            assert job.attempt == run.attempt
-            assert job.state in (State.RUNNING, State.PUBLISHING), f"{job_id} runs and is {job.state}"
-        for job in self.ledger.live.values():
-            assert not job.terminal, f"{job.id} is {job.state} and held"
-            assert (job.state in (State.RUNNING, State.PUBLISHING)) == (job.id in self.runs), (
-                f"{job.id} is lost"
-            )
-
 
 HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
     inputs.Submit: verbs.submit,
     inputs.Cancel: verbs.cancel,
     inputs.Drain: verbs.drain,
-    inputs.Committed: verbs.committed,
+    inputs.Committed: rows.committed,
     inputs.Tick: lambda _core, _event, _now: None,
-    inputs.WindowLoaded: verbs.window_loaded,
-    inputs.LanesLoaded: verbs.lanes_loaded,
-    inputs.DueLoaded: verbs.due_loaded,
+    inputs.WindowLoaded: rows.window_loaded,
+    inputs.LanesLoaded: rows.lanes_loaded,
+    inputs.DueLoaded: rows.due_loaded,
     inputs.WorkerReady: attempt.ready,
     inputs.WorkerGone: attempt.gone,
     inputs.WorkerReport: attempt.report,

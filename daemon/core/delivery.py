@@ -64,7 +64,9 @@ def sealed(core: "Core", event: inputs.Sealed, now: Moment) -> None:
     """The file is ours, checked and synced; publish it once its name is known."""
     run = core.runs.get(event.job)
     job = core.ledger.live.get(event.job)
-    if run is None or job is None or run.attempt != event.attempt or job.state is not State.RUNNING:
+    if run is None or job is None or run.attempt != event.attempt or not run.finished:
+        return
+    if job.state is not State.RUNNING:
         return
     run.sealed = (event.size, event.inode, event.mtime_ns)
     _publish_if_ready(core, run, job, now)
@@ -92,27 +94,10 @@ def refused(core: "Core", event: inputs.FileRefused, now: Moment) -> None:
     """Sealing or publishing did not work."""
     run = core.runs.get(event.job)
     job = core.ledger.live.get(event.job)
-    if run is None or job is None or run.attempt != event.attempt:
+    if run is None or job is None or run.attempt != event.attempt or not run.finished:
         return
     if event.lost:
-        # the workspace was emptied behind our back: what was fetched is gone, so begin again
-        del core.runs[job.id]
-        core.enqueue(
-            core.ledger.change(
-                job,
-                Cause.YIELD,
-                now,
-                synced=(),
-                bytes=0,
-                mark=0,
-                generation=job.generation + 1,
-                etag=None,
-                last_modified=None,
-                total=None,
-                wasted=job.wasted + job.bytes,
-                failures=job.failures + 1,
-            )
-        )
+        _begin_again(core, job, event, now)
     elif event.code is Code.EXISTS and job.if_exists == "rename" and job.name is not None:
         run.name = None
         core.emit(ProbeName(job, candidates(job.wanted or job.name, rename=True)))
@@ -120,6 +105,20 @@ def refused(core: "Core", event: inputs.FileRefused, now: Moment) -> None:
         _occupied(core, job, job.name or "", now)
     else:
         core.fail(job, event.code, event.message, now)
+
+
+def _begin_again(core: "Core", job: Job, event: inputs.FileRefused, now: Moment) -> None:
+    """The workspace was emptied behind our back: what was fetched is gone."""
+    if job.failures >= job.retries:
+        core.fail(job, event.code, event.message, now)
+        return
+    del core.runs[job.id]
+    core.enqueue(
+        core.ledger.change(
+            job, Cause.YIELD, now, synced=(), bytes=0, mark=0, generation=job.generation + 1, etag=None,
+            last_modified=None, total=None, wasted=job.wasted + job.bytes, failures=job.failures + 1,
+        )
+    )  # fmt: skip
 
 
 def satisfy(core: "Core", job: Job, now: Moment) -> None:

@@ -56,14 +56,14 @@ class LanesLoaded(Struct, frozen=True):
 
 
 class DueLoaded(Struct, frozen=True):
-    """Waiting rows up to boot-time `until`; None: there are no later ones."""
+    """All waiting rows up to boot-time `until`, ties included; None: there are no later ones."""
 
     rows: tuple[Job, ...]
     until: int | None
 
 
 class Committed(Struct, frozen=True):
-    """Everything saved up to this stamp is on disk."""
+    """Everything saved up to this stamp, the last one of a batch, is on disk."""
 
     stamp: int
 

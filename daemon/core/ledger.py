@@ -15,6 +15,7 @@ from fetchd.protocol.job import State
 from .commands import Command, Event, SaveJob
 from .job import Job, Moment
 from .machine import Cause, step
+from .unsettled import Unsettled
 
 
 class Ledger:
@@ -28,7 +29,7 @@ class Ledger:
         self.next_seq = next_seq
         self.counts = {state: counts.get(state, 0) for state in State}
         self.live: dict[str, Job] = {}
-        self.unsettled: dict[str, tuple[int, Job]] = {}
+        self.unsettled = Unsettled()
         self.paths: dict[str, str] = {}
         self.stamp = 0
 
@@ -36,8 +37,7 @@ class Ledger:
         """The job as memory has it, or None: then the store's row is the truth."""
         if (job := self.live.get(job_id)) is not None:
             return job
-        entry = self.unsettled.get(job_id)
-        return None if entry is None else entry[1]
+        return self.unsettled.get(job_id)
 
     def current(self, rows: Iterable[Job]) -> list[Job]:
         """Rows from the store, less those of which memory knows better."""
@@ -45,14 +45,16 @@ class Ledger:
 
     def hold(self, job: Job) -> None:
         """Keep a job in memory until `release`."""
+        before = self.find(job.id)
         self.live[job.id] = job
-        self._reserve(job)
+        self._reserve(job, before)
 
     def release(self, job: Job) -> None:
         """Let memory forget a job as soon as its last change is on disk."""
-        self.live.pop(job.id, None)
-        if job.id not in self.unsettled:
-            self._unreserve(job)
+        held = self.live.pop(job.id, job)
+        saved = self.unsettled.get(job.id)
+        if saved is None or saved.path != held.path:
+            self._unreserve(held)
 
     def add(self, job: Job, now: Moment) -> Job:
         """A new job, with its first event."""
@@ -81,12 +83,17 @@ class Ledger:
 
     def put(self, job: Job) -> None:
         """Save a job as it is now, without an event."""
-        self.stamp += 1
-        self.unsettled.pop(job.id, None)
-        self.unsettled[job.id] = (self.stamp, job)
+        stamp = self.next_stamp()
+        before = self.find(job.id)
+        self.unsettled.put(stamp, job)
         self.note(job)
-        self._reserve(job)
-        self._out(SaveJob(self.stamp, job))
+        self._reserve(job, before)
+        self._out(SaveJob(stamp, job))
+
+    def next_stamp(self) -> int:
+        """A number for something that is saved, in the order of saving."""
+        self.stamp += 1
+        return self.stamp
 
     def note(self, job: Job) -> None:
         """Remember facts about a live job that need not be on disk."""
@@ -95,23 +102,24 @@ class Ledger:
 
     def claim(self, job: Job) -> None:
         """Remember facts about a live job, its name among them, so that no other job takes it."""
+        before = self.find(job.id)
         self.note(job)
-        self._reserve(job)
+        self._reserve(job, before)
 
     def settle(self, stamp: int) -> None:
         """Everything saved up to `stamp` is on disk."""
-        for job_id, (saved, job) in list(self.unsettled.items()):
-            if saved > stamp:
-                break
-            del self.unsettled[job_id]
-            if job_id not in self.live:
+        for job in self.unsettled.settle(stamp):
+            if job.id not in self.live:
                 self._unreserve(job)
 
-    def _reserve(self, job: Job) -> None:
+    def _reserve(self, job: Job, before: Job | None) -> None:
+        if before is not None and before.path != job.path:
+            self._unreserve(before)
         if job.terminal:
             self._unreserve(job)
         elif job.path is not None:
-            self.paths[job.path] = job.id
+            # the first one keeps it: a job that may share the name must not take the reservation with it
+            self.paths.setdefault(job.path, job.id)
 
     def _unreserve(self, job: Job) -> None:
         if job.path is not None and self.paths.get(job.path) == job.id:
@@ -119,8 +127,7 @@ class Ledger:
 
     def validate(self) -> None:
         """Raise AssertionError where an invariant is broken; for tests."""
-        stamps = [stamp for stamp, _ in self.unsettled.values()]
-        assert stamps == sorted(stamps), "unsettled jobs are out of order"
+        self.unsettled.validate()
         assert all(n >= 0 for n in self.counts.values()), f"negative count: {self.counts}"
         for path, job_id in self.paths.items():
             job = self.find(job_id)

@@ -77,3 +77,12 @@ def diagram() -> str:
     lines += [f"    {old} --> {new}: {cause}" for (old, cause), new in TABLE.items()]
     lines += [f"    {state} --> [*]" for state in (S.COMPLETED, S.FAILED, S.CANCELLED)]
     return "\n".join(lines) + "\n"
+
+
+def document() -> str:
+    """The content of `STATES.md`."""
+    return f"# The states of a job\n\nMade by `python -m {__spec__.name}`.\n\n```mermaid\n{diagram()}```\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

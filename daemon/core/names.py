@@ -13,6 +13,8 @@ RESERVED = frozenset(
     {"con", "prn", "aux", "nul"} | {f"com{n}" for n in range(1, 10)} | {f"lpt{n}" for n in range(1, 10)}
 )
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Characters that show nothing although their category says otherwise (Unicode's Default_Ignorable)."""
 
 _PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)', re.DOTALL)
 
@@ -39,7 +41,7 @@ def from_disposition(value: str) -> str | None:
     plain = found.get("filename")
     if plain is None:
         return None
-    if plain.startswith('"'):
+    if len(plain) > 1 and plain[0] == plain[-1] == '"':
         plain = re.sub(r"\\(.)", r"\1", plain[1:-1])
     try:
         # http.client decodes headers as ISO-8859-1; servers that send raw bytes mean UTF-8
@@ -50,22 +52,29 @@ def from_disposition(value: str) -> str | None:
 
 def from_url(url: str) -> str | None:
     """The last non-empty segment of the URL's path, decoded."""
-    path = urlsplit(url).path
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return None
     segment = path.rsplit("/", 1)[-1]
     return unquote(segment, errors="replace") if segment else None
 
 
 def sanitise(text: str) -> str | None:
     """One safe file name from any string, or None where nothing is left."""
-    text = unicodedata.normalize("NFC", text)
     text = text.replace("\\", "/").rsplit("/", 1)[-1]
-    text = "".join(c for c in text if unicodedata.category(c) not in INVISIBLE)
-    text = text.strip().lstrip(".").rstrip(" .")
-    if not text:
-        return None
-    if text.partition(".")[0].lower() in RESERVED:
+    text = "".join(c for c in text if unicodedata.category(c) not in INVISIBLE and c not in BLANK)
+    text = _trim(unicodedata.normalize("NFC", text))
+    if text.partition(".")[0].rstrip().lower() in RESERVED:
         text = "_" + text
-    return shorten(text, "")
+    return _trim(shorten(text, "")) or None
+
+
+def _trim(text: str) -> str:
+    """Without dots and blanks at the ends; a dot at the front would hide the file."""
+    while (bare := text.strip().strip(".")) != text:
+        text = bare
+    return text
 
 
 def is_plain(name: str) -> bool:

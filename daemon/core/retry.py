@@ -12,6 +12,9 @@ from .job import Job, Moment
 
 SECOND = 1_000_000
 BASE = 1 * SECOND
+BASE_ASKED = 10 * SECOND
+"""The base of the wait where a server asks for fewer requests and does not say for how long."""
+
 CEILING = 60 * SECOND
 LONGEST_ASKED = 6 * 3600 * SECOND
 """A server's Retry-After is honoured up to this."""
@@ -50,11 +53,15 @@ def decide(job: Job, code: Code, on_hand: int, retry_after: float | None, now: M
     """What to do after an attempt of `job` ended with `code` and `on_hand` bytes kept.
 
     The wait is full jitter in [0, min(60 s, 1 s * 2**n)], or what the server asked for plus up to a tenth.
+    The worker's death has been counted in `job.deaths` already.
     """
     if code not in RETRYABLE:
         return GiveUp(code)
-    if code is Code.WORKER_DIED and job.deaths >= POISON_DEATHS:
-        return GiveUp(Code.POISONED)
+    if code is Code.WORKER_DIED:
+        # a budget of its own, which no progress resets
+        if job.deaths >= POISON_DEATHS:
+            return GiveUp(Code.POISONED)
+        return Retry(_jitter(BASE, job.deaths, now), job.failures, min(job.mark, on_hand))
     gained = on_hand - job.mark
     progressed = gained >= PROGRESS_BYTES or (
         job.total is not None and gained > 0 and gained * 100 >= job.total
@@ -68,5 +75,9 @@ def decide(job: Job, code: Code, on_hand: int, retry_after: float | None, now: M
     if retry_after is not None:
         asked = min(int(retry_after * SECOND), LONGEST_ASKED)
         return Retry(asked + int(asked * 0.1 * now.rand), failures, mark)
-    span = min(CEILING, BASE << min(failures - 1, 16))
-    return Retry(int(span * now.rand), failures, mark)
+    base = BASE_ASKED if code in (Code.RATE_LIMITED, Code.UNAVAILABLE) else BASE
+    return Retry(_jitter(base, failures, now), failures, mark)
+
+
+def _jitter(base: int, failures: int, now: Moment) -> int:
+    return int(min(CEILING, base << min(failures - 1, 16)) * now.rand)

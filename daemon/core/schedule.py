@@ -1,12 +1,13 @@
 """The queue in memory: lanes with a window of rows each, and the order of their heads.
 
 A lane's window is the front of its queue; rows behind it stay in the store until the window runs low. Order
-is strict: higher priority first, then first come, first served, over all lanes that no gate holds.
+is strict over the heads that memory knows: higher priority first, then first come, first served. With more
+lanes than memory takes, those with the best heads are kept, compared with the store's from time to time.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush, nlargest
 
 from .commands import LoadLanes, LoadWindow, Query
 from .job import Job, Lane
@@ -19,15 +20,27 @@ Order = tuple[int, int]
 
 
 class Window:
-    """The front of one lane. With `more`, the store has rows behind `tail` (None: nothing is loaded yet)."""
+    """The front of one lane. With `more`, the store has rows behind `tail` (None: nothing is loaded yet).
 
-    __slots__ = ("loading", "more", "rows", "tail")
+    While `loading`, rows behind `asked` are on their way; where `tail` has moved since, they do not fit.
+    """
+
+    __slots__ = ("asked", "loading", "more", "rows", "tail")
 
     def __init__(self, more: bool) -> None:
         self.rows: list[Job] = []
         self.more = more
         self.tail: Order | None = None
+        self.asked: Order | None = None
         self.loading = False
+
+    def cut(self, limit: int) -> list[Job]:
+        """Take out the rows beyond `limit`; the store has them."""
+        dropped = self.rows[limit:]
+        if dropped:
+            del self.rows[limit:]
+            self.more, self.tail = True, self.rows[-1].order
+        return dropped
 
 
 class Schedule:
@@ -38,7 +51,9 @@ class Schedule:
         self.more_lanes = True
         self._ask = ask
         self._loading_lanes = False
+        self._taken = 0
         self._heads: list[tuple[Order, Lane]] = []
+        self._worst: Order | None = None  # no head in memory comes after this one
         self._held: set[Lane] = set()
 
     def __contains__(self, job: Job) -> bool:
@@ -53,26 +68,23 @@ class Schedule:
         self._load_lanes()
 
     def add(self, job: Job) -> list[Job]:
-        """Queue a job. Returns the jobs that memory need not hold: this one or those pushed out behind it."""
+        """Queue a job. Returns the jobs that memory need not hold: this one or those pushed out for it."""
+        dropped: list[Job] = []
         window = self.lanes.get(job.lane)
         if window is None:
             if len(self.lanes) >= MAX_LANES:
+                dropped += self._make_room(job.order)
+            if len(self.lanes) >= MAX_LANES:
                 self.more_lanes = True
-                return [job]
-            window = self.lanes[job.lane] = Window(more=self.more_lanes)
-            if window.more:
-                self._refill(job.lane, window)
+                return [*dropped, job]
+            window = self._open(job.lane, self.more_lanes)
+            dropped += self._narrow()
         if window.more and (window.tail is None or job.order > window.tail):
-            return [job]
+            return [*dropped, job]
         insort(window.rows, job, key=_order)
         if window.rows[0] is job:
-            heappush(self._heads, (job.order, job.lane))
-        limit = 2 * self.window_size()
-        dropped = window.rows[limit:]
-        if dropped:
-            del window.rows[limit:]
-            window.more, window.tail = True, window.rows[-1].order
-        return dropped
+            self._head_changed(job.lane, window)
+        return dropped + window.cut(2 * self.window_size())
 
     def discard(self, job: Job) -> None:
         """Forget a job that is not to run; nothing happens where it is not in memory."""
@@ -83,6 +95,9 @@ class Schedule:
         if index == 0:
             self._head_changed(job.lane, window)
         self._refill(job.lane, window)
+        self._taken += 1
+        if self.more_lanes and self._taken >= MAX_LANES:
+            self._load_lanes()
 
     def head(self, held: Callable[[Lane], bool]) -> Job | None:
         """The next job to run, or None. Lanes that are held are put aside until `release`."""
@@ -101,62 +116,123 @@ class Schedule:
 
     def release(self) -> None:
         """A gate has opened: look at the lanes again that were put aside."""
-        for lane in self._held:
-            window = self.lanes.get(lane)
-            if window is not None and window.rows:
-                heappush(self._heads, (window.rows[0].order, lane))
-        self._held.clear()
+        held, self._held = self._held, set()
+        for lane in held:
+            self._head_changed(lane, self.lanes[lane])
 
-    def window_loaded(self, lane: Lane, rows: Iterable[Job], more: bool, last: Order | None) -> None:
-        """Rows behind the tail, known to be current; `last` is the order of the last row that was read."""
+    def answered(self, lane: Lane) -> Window | None:
+        """The window that an answer of the store belongs to, or None where nothing can be done with it."""
         window = self.lanes.get(lane)
-        if window is None:
-            return
-        window.loading, window.more = False, more
-        if last is not None:
-            window.tail = last
-        for job in rows:
-            if _index(window.rows, job) is None:
-                insort(window.rows, job, key=_order)
+        if window is None or not window.loading:
+            return None
+        window.loading = False
+        if window.tail != window.asked:
+            self._refill(lane, window)
+            return None
+        return window
+
+    def extend(self, lane: Lane, fresh: Iterable[Job], more: bool, last: Order | None) -> list[Job]:
+        """Put rows behind the tail, all there are up to `last`. Returns what memory need not hold."""
+        window = self.lanes[lane]
+        window.more, window.tail = more, last
+        window.rows += fresh
+        window.rows.sort(key=_order)
+        dropped = window.cut(2 * self.window_size())
         self._head_changed(lane, window)
         self._refill(lane, window)
+        return dropped
 
-    def lanes_loaded(self, lanes: Iterable[Lane], more: bool) -> None:
-        """Lanes of the store; those not in memory yet get an empty window and are asked for."""
+    def lanes_loaded(self, lanes: Sequence[Lane], more: bool) -> list[Job]:
+        """Lanes of the store, best head first. Returns the jobs of worse lanes that make room for them."""
         self._loading_lanes, self.more_lanes = False, more
-        for lane in lanes:
-            if lane not in self.lanes and len(self.lanes) < MAX_LANES:
-                window = self.lanes[lane] = Window(more=True)
-                self._refill(lane, window)
+        best = set(lanes)
+        fresh = [lane for lane in lanes if lane not in self.lanes]
+        excess = len(self.lanes) + len(fresh) - MAX_LANES
+        dropped = self._evict(excess, lambda lane, _: lane not in best) if excess > 0 else []
+        for lane in fresh:
+            if len(self.lanes) >= MAX_LANES:
+                self.more_lanes = True
+                break
+            self._open(lane, more=True)
+        return dropped + self._narrow()
+
+    def _open(self, lane: Lane, more: bool) -> Window:
+        window = self.lanes[lane] = Window(more)
+        if more:
+            self._refill(lane, window)
+        return window
+
+    def _narrow(self) -> list[Job]:
+        """Cut all windows to their new size, each time that the number of lanes has doubled."""
+        count = len(self.lanes)
+        if count & (count - 1) or count * WINDOW <= ROWS_IN_MEMORY:
+            return []
+        limit = 2 * self.window_size()
+        return [job for window in self.lanes.values() for job in window.cut(limit)]
+
+    def _make_room(self, order: Order) -> list[Job]:
+        if self._worst is not None and order >= self._worst:
+            return []
+        dropped = self._evict(max(1, MAX_LANES // 8), lambda _, head: head > order)
+        self._worst = max((w.rows[0].order for w in self.lanes.values() if w.rows), default=order)
+        return dropped
+
+    def _evict(self, count: int, allowed: Callable[[Lane, Order], bool]) -> list[Job]:
+        """Let memory forget the lanes with the worst heads."""
+        heads = [(w.rows[0].order, lane) for lane, w in self.lanes.items() if w.rows and not w.loading]
+        dropped = []
+        for _, lane in nlargest(count, [(head, lane) for head, lane in heads if allowed(lane, head)]):
+            dropped += self.lanes.pop(lane).rows
+            self._held.discard(lane)
+            self.more_lanes = True
+        return dropped
 
     def _head_changed(self, lane: Lane, window: Window) -> None:
-        if window.rows:
-            heappush(self._heads, (window.rows[0].order, lane))
+        if not window.rows:
+            return
+        order = window.rows[0].order
+        if self._worst is None or order > self._worst:
+            self._worst = order
+        heappush(self._heads, (order, lane))
+        if len(self._heads) > 2 * len(self.lanes) + 64:
+            # what is outdated is dropped when it comes to the top; what never comes there is dropped here
+            self._heads = [
+                (w.rows[0].order, lane)
+                for lane, w in self.lanes.items()
+                if w.rows and (lane not in self._held or w is window)
+            ]
+            heapify(self._heads)
 
     def _refill(self, lane: Lane, window: Window) -> None:
         size = self.window_size()
         if window.more:
             if not window.loading and len(window.rows) < max(1, size // 2):
-                window.loading = True
+                window.loading, window.asked = True, window.tail
                 self._ask(LoadWindow(lane, window.tail, size))
         elif not window.rows and not window.loading:
             del self.lanes[lane]
-            if self.more_lanes and len(self.lanes) < MAX_LANES // 2:
+            self._held.discard(lane)
+            if self.more_lanes and len(self.lanes) < max(1, MAX_LANES // 2):
                 self._load_lanes()
 
     def _load_lanes(self) -> None:
         if not self._loading_lanes:
-            self._loading_lanes = True
+            self._loading_lanes, self._taken = True, 0
             self._ask(LoadLanes(MAX_LANES))
 
     def validate(self) -> None:
         """Raise AssertionError where an invariant is broken; for tests."""
         heads = set(self._heads)
+        assert len(self.lanes) <= MAX_LANES
+        assert set(self.lanes) >= self._held
+        assert len(self._heads) <= 2 * len(self.lanes) + 65
+        assert self.lanes or not self.more_lanes or self._loading_lanes, "nobody asks for further lanes"
         for lane, window in self.lanes.items():
             orders = [job.order for job in window.rows]
             assert orders == sorted(set(orders)), f"lane {lane} out of order"
             assert all(job.lane == lane for job in window.rows)
-            assert window.rows or window.more or window.loading, f"lane {lane} is empty"
+            assert window.rows or window.loading, f"lane {lane} is empty"
+            assert not window.rows or (self._worst is not None and orders[0] <= self._worst)
             if window.rows and lane not in self._held:
                 assert (orders[0], lane) in heads, f"head of {lane} is lost"
 

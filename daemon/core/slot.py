@@ -1,4 +1,4 @@
-"""The pool: numbered slots, the workers that fill them, and which worker may run which job.
+"""A slot: the worker that fills it now, the attempt that it runs, and which job it may run.
 
 No download shares a process with another owner's, or with another origin's secrets.
 """
@@ -46,11 +46,15 @@ class Run:
 
 
 class Slot:
-    """A place in the pool. `incarnation` counts the workers that have filled it; 0: none yet."""
+    """A place in the pool. `incarnation` counts the workers that have filled it; 0: none yet.
+
+    Everything that changes a slot goes through `Pool`. A `doomed` worker has been killed and is not yet gone:
+    what it still says does not count.
+    """
 
     __slots__ = (
-        "areas", "crashes", "done", "filled", "idle_since", "incarnation", "index", "not_before", "origins",
-        "owner", "ready", "run", "secret", "stop_by",
+        "areas", "crashes", "done", "doomed", "filled", "idle_since", "incarnation", "index", "not_before",
+        "origins", "owner", "ready", "run", "secret", "stop_by",
     )  # fmt: skip
 
     def __init__(self, index: int) -> None:
@@ -58,14 +62,15 @@ class Slot:
         self.incarnation = 0
         self.crashes: deque[int] = deque(maxlen=16)
         self.not_before = 0
-        self.run: Run | None = None
-        self.stop_by: int | None = None
         self.empty()
 
     def empty(self) -> None:
         """Nobody fills the slot."""
         self.filled = False
         self.ready = False
+        self.doomed = False
+        self.run: Run | None = None
+        self.stop_by: int | None = None
         self.owner: str | None = None
         self.origins: set[str] = set()
         self.secret = False
@@ -110,40 +115,3 @@ class Slot:
         self.stop_by = None
         self.done += 1
         self.idle_since = now
-
-
-class Pool:
-    """All slots. `default_area` is where a spare worker gets its room."""
-
-    def __init__(self, size: int, default_area: str) -> None:
-        self.slots = [Slot(index) for index in range(size)]
-        self.default_area = default_area
-
-    def get(self, index: int, incarnation: int) -> Slot | None:
-        """The slot while that incarnation fills it, or None: whoever speaks is gone."""
-        if not 0 <= index < len(self.slots):
-            return None
-        slot = self.slots[index]
-        return slot if slot.filled and slot.incarnation == incarnation else None
-
-    def busy(self) -> int:
-        return sum(1 for slot in self.slots if slot.run is not None)
-
-    def choose(self, job: Job, now: int) -> Slot | None:
-        """The best free slot for a job: a warm worker that fits, an empty slot, an idle worker to replace."""
-        best: Slot | None = None
-        best_rank = 4
-        for slot in self.slots:
-            if slot.run is not None or slot.not_before > now:
-                continue
-            fits = slot.filled and slot.fits(job)
-            rank = (0 if slot.ready else 1) if fits else 2 if not slot.filled else 3
-            if rank < best_rank:
-                best, best_rank = slot, rank
-                if rank == 0:
-                    break
-        return best
-
-    def wake(self, now: int) -> int | None:
-        """When the next quarantined slot may be filled again."""
-        return min((slot.not_before for slot in self.slots if slot.not_before > now), default=None)

@@ -1,4 +1,4 @@
-"""What clients and the store tell the core: submits, cancels, stopping, and rows that were asked for."""
+"""What clients tell the core: submits, cancels, stopping."""
 
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from .core import Core
 
 
-def answer(core: "Core", request: inputs.Request, body: Struct) -> None:
+def answer(core: "Core", request: inputs.Request, body: Struct, now: Moment) -> None:
     """Reply, and keep the reply for a repetition of the request."""
-    core.emit(SaveReply(request.owner, request.req, request.digest, body))
+    stamp = core.ledger.next_stamp()
+    core.emit(SaveReply(request.owner, request.req, request.digest, body, now.wall, stamp))
     core.emit(Reply(request.token, body))
-    core.replies[request.owner, request.req] = (core.ledger.stamp, request.digest, body)
+    core.replies[request.owner, request.req] = (stamp, request.digest, body)
 
 
 def repeated(core: "Core", request: inputs.Request) -> bool:
@@ -60,7 +61,7 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
         job = _new_job(intake, request.owner, now)
         path = job.path
         if path is not None:
-            holder = core.ledger.paths.get(path) or event.paths.get(path) or claimed.get(path)
+            holder = claimed.get(path) or _holder(core, path, event.paths)
             if holder is not None and job.if_exists == "fail":
                 text = f"{path} will be published by job {holder}"
                 core.emit(
@@ -73,15 +74,24 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
     for intake in event.jobs:
         new = fresh.pop(intake.id, None)
         if new is not None:
-            held = claimed.get(new.path) if new.path is not None else None
-            skip = new.path is not None and (
-                held != new.id or new.path in core.ledger.paths or new.path in event.paths
+            path = new.path
+            taken = path is not None and (
+                claimed[path] != new.id or _holder(core, path, event.paths) is not None
             )
-            job = _admit(core, new, intake, now, skip=skip)
+            job = _admit(core, new, intake, now, skip=taken)
         else:
             job = core.ledger.find(intake.id) or event.known[intake.id]
         results.append(Accepted(id=job.id, state=job.state, revision=job.revision, duplicate=new is None))
-    answer(core, request, Submitted(jobs=results))
+    answer(core, request, Submitted(jobs=results), now)
+
+
+def _holder(core: "Core", path: str, stored: dict[str, str]) -> str | None:
+    """The live job that has reserved a path; what the store says of it may have changed in memory."""
+    if (holder := core.ledger.paths.get(path)) is not None:
+        return holder
+    holder = stored.get(path)
+    known = None if holder is None else core.ledger.find(holder)
+    return None if known is not None and (known.terminal or known.path != path) else holder
 
 
 def _admit(core: "Core", job: Job, intake: Intake, now: Moment, *, skip: bool) -> Job:
@@ -135,7 +145,7 @@ def cancel(core: "Core", event: inputs.Cancel, now: Moment) -> None:
         elif job.state is not State.CANCELLED:
             code = Code.TOO_LATE
         outcomes.append(Outcome(id=job.id, state=job.state, revision=job.revision, code=code))
-    answer(core, event.request, Outcomes(jobs=outcomes))
+    answer(core, event.request, Outcomes(jobs=outcomes), now)
 
 
 def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:
@@ -171,51 +181,3 @@ def clean(core: "Core", run: Run) -> None:
     """Delete the workspace of an attempt that was ended."""
     if run.ended is not None:
         core.emit(Clean(run.ended))
-
-
-def committed(core: "Core", event: inputs.Committed, _now: Moment) -> None:
-    """The store has everything up to this stamp."""
-    core.ledger.settle(event.stamp)
-    for key, (stamp, _, _) in list(core.replies.items()):
-        if stamp > event.stamp:
-            break
-        del core.replies[key]
-
-
-def window_loaded(core: "Core", event: inputs.WindowLoaded, _now: Moment) -> None:
-    """Rows of a lane, merged with those that are too new for the store to have had them."""
-    window = core.schedule.lanes.get(event.lane)
-    if window is None:
-        return
-    last = event.rows[-1].order if event.rows else window.tail
-    fresh = [row for row in core.ledger.current(event.rows) if row.state is State.QUEUED]
-    for _, job in core.ledger.unsettled.values():
-        behind = window.tail is None or job.order > window.tail
-        reached = not event.more or (last is not None and job.order <= last)
-        if job.state is State.QUEUED and behind and reached and job.lane == event.lane:
-            fresh.append(job)
-    for job in fresh:
-        core.ledger.hold(job)
-    core.schedule.window_loaded(event.lane, fresh, event.more, last)
-
-
-def lanes_loaded(core: "Core", event: inputs.LanesLoaded, _now: Moment) -> None:
-    """Lanes of the store; where it has no more, unsettled jobs may be in lanes that it does not know yet."""
-    core.schedule.lanes_loaded(event.lanes, event.more)
-    if event.more:
-        return
-    for _, job in list(core.ledger.unsettled.values()):
-        if job.state is State.QUEUED and job.lane not in core.schedule.lanes:
-            core.enqueue(job)
-
-
-def due_loaded(core: "Core", event: inputs.DueLoaded, _now: Moment) -> None:
-    """Waiting rows, merged with unsettled ones that the new horizon now covers."""
-    rows = [row for row in core.ledger.current(event.rows) if row.state is State.WAITING]
-    for _, job in core.ledger.unsettled.values():
-        covered = event.until is None or job.wait_until <= event.until
-        if job.state is State.WAITING and covered and job.id not in core.ledger.live:
-            rows.append(job)
-    for job in rows:
-        core.ledger.hold(job)
-    core.waiting.loaded(rows, event.until)

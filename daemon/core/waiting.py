@@ -1,7 +1,7 @@
 """Jobs that wait for a time: the soonest in memory, the rest in the store behind a horizon."""
 
 from collections.abc import Callable, Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from .commands import LoadDue, Query
 from .job import Job
@@ -16,7 +16,11 @@ class Waiting:
         self._ask = ask
         self._heap: list[tuple[int, str]] = []
         self._loading = False
+        self._asked: int | None = None
         self.horizon: int | None = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def start(self) -> None:
         self._load()
@@ -28,8 +32,8 @@ class Waiting:
         heappush(self._heap, (job.wait_until, job.id))
         return True
 
-    def overflow(self) -> list[str]:
-        """IDs that memory need not hold any more, so that it stays bounded."""
+    def overflow(self) -> list[tuple[int, str]]:
+        """(time, ID) of what memory need not hold any more, so that it stays bounded."""
         if len(self._heap) <= IN_MEMORY:
             return []
         self._heap.sort()
@@ -37,9 +41,8 @@ class Waiting:
         self.horizon = self._heap[cut - 1][0]
         while cut < len(self._heap) and self._heap[cut][0] == self.horizon:
             cut += 1
-        dropped = [job_id for _, job_id in self._heap[cut:]]
+        dropped = self._heap[cut:]
         del self._heap[cut:]
-        heapify(self._heap)
         return dropped
 
     def due(self, now: int) -> list[tuple[int, str]]:
@@ -51,9 +54,13 @@ class Waiting:
             self._load()
         return found
 
-    def loaded(self, rows: Iterable[Job], until: int | None) -> None:
+    def answered(self) -> bool:
+        """Whether an answer of the store begins where memory ends; if not, it is asked again when needed."""
+        wanted, self._loading = self._loading and self.horizon == self._asked, False
+        return wanted
+
+    def extend(self, rows: Iterable[Job], until: int | None) -> None:
         """Rows up to the new horizon."""
-        self._loading = False
         self.horizon = until
         for job in rows:
             heappush(self._heap, (job.wait_until, job.id))
@@ -67,5 +74,5 @@ class Waiting:
 
     def _load(self) -> None:
         if not self._loading and self.horizon is not None:
-            self._loading = True
+            self._loading, self._asked = True, self.horizon
             self._ask(LoadDue(self.horizon, IN_MEMORY // 2))

@@ -1,0 +1,432 @@
+"""The composition root: everything is made and wired here, and nowhere else.
+
+The order at start: lock the state directory, end what an earlier daemon left, open the store, bring
+workspaces home, bind, fork server, READY. At the end the same backwards.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from fetchd.daemon.core import commands, inputs
+from fetchd.daemon.core.core import Core
+from fetchd.daemon.core.core import Settings as CoreSettings
+from fetchd.daemon.core.job import Job
+from fetchd.protocol.control import List
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.journal import boot_id
+from fetchd.protocol.paths import MAX_IPC_PATH, Endpoint, endpoint_file, runtime_dir
+from fetchd.protocol.version import __version__
+
+from .config import Config
+from .events.publisher import Publisher
+from .router.control import Control
+from .router.engine import Engine
+from .router.loop import Loop, boot_time
+from .router.mailbox import Mailboxes
+from .router.requests import Facts, Outside, Requests
+from .router.waits import Waits
+from .router.zap import Authorizer
+from .service.lock import StateLock
+from .service.notify import Notifier
+from .service.signals import Signals
+from .store import reader
+from .store.database import Database
+from .store.reader import PageAnswer, Reader
+from .store.thread import Store
+from .supervise import workspace
+from .supervise.area import Areas
+from .supervise.crew import Crew
+from .supervise.crew import Settings as CrewSettings
+from .supervise.delivery import Delivery
+from .supervise.helpers import Helpers
+from .supervise.spawn import Child, Spawner
+from .supervise.workspace import Workspaces
+from .worker import main as worker
+
+logger = logging.getLogger("fetchd")
+
+PRELOAD = (
+    "fetchd.daemon.worker.main",
+    "fetchd.daemon.store.reader",
+    "fetchd.daemon.service.warm",
+)
+OPEN_FILES = 65_536
+CHILDREN_DEADLINE = 5.0
+HEARTBEAT = 5_000_000
+MINUTE = 60_000_000
+
+
+class StartError(Exception):
+    """The daemon cannot start; the message says why and what to do."""
+
+
+class App:
+    """One daemon. `run` returns when it has come to its end; `ready` is called once it can be used."""
+
+    def __init__(self, config: Config, state: Path, ca_bundle: str, environment: dict[str, str]) -> None:
+        self.config = config
+        self.state = state
+        self.ca_bundle = ca_bundle
+        self.notifier = Notifier(environment)
+        self.epoch = secrets.token_hex(8)
+        self.boot = boot_id()
+        self.cleanup = contextlib.ExitStack()
+        self.reader_child: Child | None = None
+        self.failed = False
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Start, serve, stop. The exit status."""
+        with self.cleanup:
+            self._open()
+            self._begin()
+            self._write_endpoint()
+            ready()
+            self.notifier.ready(f"serving {self.state}")
+            logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
+            self.loop.run()
+            self.notifier.stopping()
+            self.waits.end_all()
+            self._stop_children()
+        logger.info("stopped")
+        return 1 if self.failed else 0
+
+    # start
+
+    def _open(self) -> None:
+        """Everything that is opened once, in the order in which the last is closed first."""
+        keep = self.cleanup.callback
+        _raise_open_files()
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.lock = StateLock(self.state)
+        keep(self.lock.close)
+        self.lock.outlive_children(CHILDREN_DEADLINE)
+        self.spawner = Spawner(self.lock, PRELOAD)
+        keep(self.spawner.stop)
+        # it imports its modules while we open the database
+        self.spawner.start()
+        runtime = _prepare_runtime(self.state)
+        self.store = Store(self.state)
+        keep(self.store.close)
+        database = self.store.database
+        self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
+        keep(self.areas.close)
+        self.workspaces = Workspaces(self.boot)
+        self._bring_home(database)
+        self.helpers = Helpers()
+        keep(self.helpers.close)
+        self.context: zmq.Context[Any] = zmq.Context()
+        keep(self.context.destroy)
+        self.loop = Loop()
+        self.waits = Waits(self.loop)
+        self.mailboxes = Mailboxes(self.context, self.loop, runtime)
+        keep(self.mailboxes.close_all)
+        self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids())
+        keep(self.authorizer.close)
+        lineage = database.identity("lineage", 8).hex()
+        self.control = Control(self.context, runtime / "control", epoch=self.epoch, lineage=lineage)
+        keep(self.control.close)
+        self.publisher = Publisher(self.context, runtime / "events", self.epoch)
+        keep(self.publisher.close)
+        self.reader = Reader(self.context, runtime, self._start_reader)
+        keep(self.reader.close)
+        self.signals = Signals(signal.SIGTERM, signal.SIGINT)
+        keep(self.signals.close)
+        self.facts = Facts(
+            epoch=self.epoch,
+            lineage=lineage,
+            hash_key=database.identity("hash_key", 32),
+            state_dir=str(self.state),
+            started=time.time_ns() // 1000,
+            events=self.publisher.endpoint,
+        )
+
+    def _begin(self) -> None:
+        """The core and what carries out its commands; called again after a failed commit."""
+        config = self.config
+        settings = CoreSettings(
+            workers=config.workers,
+            stop_grace=int(config.stop_grace * 1e6),
+            drain_timeout=int(config.drain_timeout * 1e6),
+            idle_timeout=int(config.idle_timeout * 1e6),
+            default_area=self.areas.default,
+        )
+        loaded = self.store.database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        self.engine = Engine(Core(settings, loaded), self.store.commit, self._store_failed)
+        self.crew = Crew(
+            settings=CrewSettings(
+                connect_timeout=config.connect_timeout,
+                read_timeout=config.read_timeout,
+                ca_bundle=self.ca_bundle,
+                workers_lock=str(self.lock.workers_file),
+            ),
+            post=self.mailboxes,
+            watch=self.loop,
+            helpers=self.helpers,
+            spawner=self.spawner,
+            workspaces=self.workspaces,
+            open_area=self.areas.open,
+            target=worker.main,
+            start_message=worker.Start,
+            load_secrets=lambda job, then: self.store.call(lambda database: database.secret(job), then),
+            feed=self.engine.feed,
+        )
+        self.delivery = Delivery(
+            helpers=self.helpers,
+            workspaces=self.workspaces,
+            areas=self.areas,
+            reserved=lambda directory, names, then: self.store.call(
+                lambda database: database.reserved(directory, names), then
+            ),
+            feed=self.engine.feed,
+        )
+        self.mailboxes.arrived = self.crew.arrived
+        self.mailboxes.reported = self.crew.reported
+        self.mailboxes.hung = self.crew.hung
+        self.mailboxes.feed = self.engine.feed
+        self.requests = Requests(
+            self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
+        )
+        self._wire()
+        self.store.start()
+        self._watch()
+        self.engine.start()
+
+    def _outside(self) -> Outside:
+        return Outside(
+            lookup=self._look_up,
+            resolve=self._resolve,
+            page=self._page,
+            seq=self.publisher.seq,
+            workspace=self.workspaces.path,
+            worker_pid=lambda slot, incarnation: self.crew.pid(slot, incarnation),
+            sandbox=lambda: self.crew.layers,
+        )
+
+    def _wire(self) -> None:
+        call, feed = self.store.call, self.engine.feed
+        self.engine.announce = self._announce
+        self.engine.wire(
+            {
+                commands.Reply: self.requests.reply,
+                commands.Refuse: self.requests.refuse,
+                commands.Spawn: self.crew.spawn,
+                commands.Kill: self.crew.kill,
+                commands.AssignJob: self.crew.assign,
+                commands.StopAttempt: self.crew.stop,
+                commands.AllowRestart: self.crew.allow_restart,
+                commands.ProbeName: self.delivery.probe,
+                commands.Seal: self.delivery.seal,
+                commands.Publish: self.delivery.publish,
+                commands.Clean: self.delivery.clean,
+                commands.Progress: self.publisher.progress,
+                commands.Exit: lambda _command: self.loop.stop(),
+                commands.LoadWindow: lambda c: call(
+                    lambda db: db.window(c.lane, c.after, c.limit),
+                    self._loaded(lambda got: feed(inputs.WindowLoaded(c.lane, tuple(got[0]), got[1]))),
+                ),
+                commands.LoadLanes: lambda c: call(
+                    lambda db: db.lanes(c.limit),
+                    self._loaded(lambda got: feed(inputs.LanesLoaded(tuple(got[0]), got[1]))),
+                ),
+                commands.LoadDue: lambda c: call(
+                    lambda db: db.due(c.after, c.limit),
+                    self._loaded(lambda got: feed(inputs.DueLoaded(tuple(got[0]), got[1]))),
+                ),
+            }
+        )
+
+    def _watch(self) -> None:
+        loop = self.loop
+        loop.after = self.engine.turn
+        loop.deadline = self.engine.deadline
+        loop.add(self.store.wake, self.store.take)
+        loop.add(self.helpers.wake, self.helpers.take)
+        loop.add(self.authorizer.socket, self.authorizer.take)
+        loop.add(self.control.socket, self.control.take)
+        loop.add(self.publisher.socket, self.publisher.take)
+        loop.add(self.reader.socket, self.reader.take)
+        loop.add(self.signals.fd, self._signalled)
+        loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
+        loop.every(HEARTBEAT, self.mailboxes.look_for_hung)
+        loop.every(MINUTE, self._prune)
+        if self.notifier.watchdog is not None:
+            loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
+
+    def _bring_home(self, database: Database) -> None:
+        """Workspaces out of the rooms of dead workers; those of no live job are deleted."""
+        for area in self.areas.known():
+            with contextlib.suppress(FetchdError, OSError):
+                self.areas.open(area)
+            names = workspace.sweep(area)
+            live = {
+                job.id for job in database.by_ids(names).values() if not job.terminal and job.area == area
+            }
+            for name in names:
+                if name not in live:
+                    shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)
+
+    def _write_endpoint(self) -> None:
+        endpoint = Endpoint(
+            pid=os.getpid(),
+            version=__version__,
+            epoch=self.epoch,
+            control=self.control.endpoint,
+            events=self.publisher.endpoint,
+        )
+        path = endpoint_file(self.state)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({name: getattr(endpoint, name) for name in Endpoint.__struct_fields__}))
+        fresh.replace(path)
+        self.cleanup.callback(path.unlink, missing_ok=True)
+
+    # while it runs
+
+    def _signalled(self) -> None:
+        for number in self.signals.take():
+            logger.info("%s: stopping", number.name)
+            self.engine.feed(inputs.Drain(now=False))
+
+    def _announce(self, event: commands.Event, body: bytes) -> None:
+        self.publisher.announce(event, body)
+        self.waits.changed(event.job.id)
+
+    def _prune(self) -> None:
+        wall = time.time_ns() // 1000
+        self.store.call(lambda database: database.prune(wall), self._loaded(lambda _none: None))
+
+    def _loaded(self, then: Callable[[Any], None]) -> Callable[[Any, BaseException | None], None]:
+        def done(result: Any, error: BaseException | None) -> None:
+            if error is not None:
+                self._store_failed(error)
+            else:
+                then(result)
+
+        return done
+
+    def _look_up(
+        self,
+        owner: str | None,
+        req: str,
+        ids: Sequence[str],
+        names: list[tuple[str, str]],
+        then: Callable[..., None],
+    ) -> None:
+        def read(database: Database) -> tuple[Any, dict[str, Job], dict[str, str]]:
+            reply = None if owner is None else database.reply(owner, req)
+            by_directory: dict[str, list[str]] = {}
+            for directory, name in names:
+                by_directory.setdefault(directory, []).append(name)
+            paths = {
+                f"{directory.rstrip('/')}/{name}": job
+                for directory, group in by_directory.items()
+                for name, job in database.reserved(directory, group).items()
+            }
+            return reply, database.by_ids(ids), paths
+
+        def done(result: Any, error: BaseException | None) -> None:
+            then(*(result if error is None else (None, {}, {})), error)
+
+        self.store.call(read, done)
+
+    def _resolve(self, directories: set[str], then: Callable[..., None]) -> None:
+        def resolve() -> dict[str, tuple[str, str]]:
+            return {directory: self.areas.for_directory(directory) for directory in directories}
+
+        def resolved(places: dict[str, tuple[str, str]], error: BaseException | None) -> None:
+            if error is not None:
+                known = isinstance(error, FetchdError)
+                then({}, error if known else FetchdError(Code.DESTINATION, str(error)))
+                return
+            for _, area in places.values():
+                if area != self.areas.default:
+                    wall = time.time_ns() // 1000
+                    add = partial(Database.add_area, path=area, wall=wall)
+                    self.store.call(add, self._loaded(lambda _none: None))
+            then(places, None)
+
+        self.helpers.run("directories", resolve, resolved)
+
+    # the reading helper
+
+    def _page(self, owner: str, query: List, then: Callable[..., None]) -> None:
+        self.reader.ask(owner, query, lambda answer: self._paged(answer, then))
+
+    @staticmethod
+    def _paged(answer: PageAnswer, then: Callable[..., None]) -> None:
+        then(answer.jobs, answer.cursor, answer.error)
+
+    def _start_reader(self, endpoint: str) -> None:
+        database, lock = str(self.store.path), str(self.lock.workers_file)
+
+        def start() -> Child:
+            return self.spawner.spawn(reader.main, lambda parent: (database, endpoint, parent, lock))
+
+        def started(child: Child, error: BaseException | None) -> None:
+            if error is not None:
+                logger.error("the reading helper does not start: %s", error)
+                self.reader.lost()
+                return
+            self.reader_child = child
+            self.loop.add(child.sentinel, partial(self._reader_died, child))
+
+        self.helpers.run("reader", start, started)
+
+    def _reader_died(self, child: Child) -> None:
+        self.loop.remove(child.sentinel)
+        child.reap()
+        self.reader_child = None
+        self.reader.lost()
+
+    # trouble and the end
+
+    def _store_failed(self, error: BaseException) -> None:
+        """Nothing of the batch was done. Give up this core; a new life of the daemon starts from the store."""
+        logger.error("the database did not take a change, stopping: %s", error)
+        self.engine.abandon()
+        self.failed = True
+        self.loop.stop()
+
+    def _stop_children(self) -> None:
+        """End every worker and let their last effects settle, so that the next start finds a clean house."""
+        self.crew.kill_all()
+        self.engine.abandon()
+        until = boot_time() + 2_000_000
+        while not (self.crew.empty and self.helpers.idle()) and boot_time() < until:
+            self.loop.turn(max(0.0, (until - boot_time()) / 1e6))
+        if self.reader_child is not None:
+            self.reader_child.kill()
+
+
+def _raise_open_files() -> None:
+    """Take as many descriptors as we may: libzmq aborts when it runs out of them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _prepare_runtime(state: Path) -> Path:
+    """The directory of the sockets, ours alone; sockets of an earlier life are removed."""
+    runtime = runtime_dir(state)
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if runtime.stat().st_uid != os.geteuid():
+        raise StartError(f"{runtime} belongs to somebody else")
+    longest = runtime / "reader-4194304"
+    if len(os.fsencode(longest)) > MAX_IPC_PATH:
+        raise StartError(f"{runtime} is too long for a socket; set FETCHD_RUNTIME_DIR to a shorter one")
+    for entry in runtime.iterdir():
+        if entry.is_socket():
+            entry.unlink()
+    return runtime

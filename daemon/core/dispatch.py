@@ -1,0 +1,107 @@
+"""What happens after every input: waits that are over, stops that are late, jobs for free slots, spares."""
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from fetchd.protocol.job import State
+
+from .commands import AssignJob, Exit, Kill, Spawn
+from .job import Job, Moment
+from .machine import Cause
+from .slot import Run, Slot
+
+if TYPE_CHECKING:
+    from .core import Core
+
+
+def turn(core: "Core", now: Moment) -> None:
+    """Do what the present asks for. Costs nothing for what has not changed."""
+    _wake_waiting(core, now)
+    for slot in core.pool.overdue(now.mono):
+        doom(core, slot, "did not stop in time")
+    if core.draining:
+        _finish_drain(core, now)
+    else:
+        _dispatch(core, now)
+        _keep_spare(core, now)
+
+
+def next_deadline(core: "Core", now: int) -> int | None:
+    """Boot time (µs) of the next thing that `turn` has to do by itself, or None."""
+    if core.exited:
+        return None
+    times = [core.waiting.next(), core.pool.next_stop()]
+    if core.draining:
+        times.append(core.drain_by + core.settings.stop_grace)
+    else:
+        times.append(core.pool.wake(now))
+        if (slot := core.pool.surplus()) is not None:
+            times.append(slot.idle_since + core.settings.idle_timeout)
+    return min((time for time in times if time is not None), default=None)
+
+
+def assign(core: "Core", slot: Slot, job: Job) -> None:
+    """Hand the attempt in this slot to its worker, which is ready."""
+    assert slot.run is not None
+    slot.run.assigned = True
+    core.emit(AssignJob(slot.index, slot.incarnation, job))
+
+
+def doom(core: "Core", slot: Slot, why: str) -> None:
+    """Kill a worker. Its attempt is over when it is gone; without one nobody waits for that."""
+    if slot.doomed:
+        return
+    core.emit(Kill(slot.index, slot.incarnation, why))
+    if slot.run is None:
+        core.pool.vacate(slot)
+    else:
+        slot.doomed = True
+        slot.stop_by = None
+
+
+def _wake_waiting(core: "Core", now: Moment) -> None:
+    for due, job_id in core.waiting.due(now.mono):
+        job = core.ledger.live.get(job_id)
+        if job is not None and job.state is State.WAITING and job.wait_until == due:
+            cleared = replace(job, reason=None, wait_since=0, wait_for=0, wait_until=0)
+            core.enqueue(core.ledger.change(cleared, Cause.DUE, now))
+
+
+def _dispatch(core: "Core", now: Moment) -> None:
+    while core.pool.free() and (job := core.schedule.head(core.held)) is not None:
+        slot = core.pool.choose(job, now.mono)
+        if slot is None:
+            return
+        core.schedule.discard(job)
+        job = core.ledger.change(
+            job, Cause.DISPATCH, now, attempt=job.attempt + 1, reason=None, started=job.started or now.wall
+        )
+        run = core.runs[job.id] = Run(job.id, job.attempt, slot.index)
+        run.bytes, run.total = job.bytes, job.total
+        if not (slot.filled and slot.fits(job)):
+            _fill(core, slot, frozenset({core.pool.default_area, job.area}))
+        core.pool.start(slot, job, run)
+        if slot.ready:
+            assign(core, slot, job)
+
+
+def _fill(core: "Core", slot: Slot, areas: frozenset[str]) -> None:
+    if slot.filled:
+        core.emit(Kill(slot.index, slot.incarnation, "replaced"))
+    core.pool.fill(slot, areas)
+    core.emit(Spawn(slot.index, slot.incarnation, areas))
+
+
+def _keep_spare(core: "Core", now: Moment) -> None:
+    while (slot := core.pool.surplus()) and now.mono >= slot.idle_since + core.settings.idle_timeout:
+        doom(core, slot, "idle")
+    if (slot := core.pool.bare(now.mono)) is not None:
+        _fill(core, slot, frozenset({core.pool.default_area}))
+
+
+def _finish_drain(core: "Core", now: Moment) -> None:
+    late = now.mono >= core.drain_by + core.settings.stop_grace
+    if late or (not core.runs and core.pool.busy() == 0):
+        core.exited = True
+        core.emit(Exit())

@@ -1,0 +1,52 @@
+"""What holds after every input, whatever the input was; for tests."""
+
+from typing import TYPE_CHECKING
+
+from fetchd.protocol.job import State
+
+if TYPE_CHECKING:
+    from .core import Core
+
+ATTEMPTED = (State.RUNNING, State.PUBLISHING)
+
+
+def validate(core: "Core") -> None:
+    """Raise AssertionError where an invariant is broken."""
+    core.ledger.validate()
+    core.schedule.validate()
+    core.pool.validate()
+    _check_runs(core)
+    rows = {job.id: job for window in core.schedule.lanes.values() for job in window.rows}
+    for job_id, job in rows.items():
+        assert core.ledger.live.get(job_id) is job, f"the window's {job_id} is not the live one"
+    for job in core.ledger.live.values():
+        assert not job.terminal, f"{job.id} is {job.state} and held"
+        assert (job.state in ATTEMPTED) == (job.id in core.runs), f"{job.id} is {job.state} and not run"
+        assert (job.state is State.QUEUED) == (job.id in rows), f"{job.id} is {job.state} and in no window"
+        unsettled = core.ledger.unsettled.get(job.id)
+        assert unsettled is None or unsettled.state is job.state, f"{job.id} was saved in another state"
+    waiting = sum(1 for job in core.ledger.live.values() if job.state is State.WAITING)
+    assert waiting <= len(core.waiting), "a job waits for nothing"
+
+
+def _check_runs(core: "Core") -> None:
+    busy = [slot for slot in core.pool.slots if slot.run is not None]
+    assert len(busy) == core.pool.busy() <= core.settings.workers
+    for slot in busy:
+        run = slot.run
+        assert run is not None
+        assert not run.finished, f"slot {slot.index} is held by {run.job}, which has finished"
+        assert run.assigned == slot.ready, f"{run.job} is assigned to nobody"
+        if run.stop == "end":
+            assert run.ended is not None, f"{run.job} was ended and nothing cleans up after it"
+        else:
+            assert core.runs.get(run.job) is run, f"the run of {run.job} is lost"
+        if run.stop is not None and not slot.doomed:
+            assert slot.stop_by is not None, f"nobody enforces the stop of {run.job}"
+    for job_id, run in core.runs.items():
+        job = core.ledger.live.get(job_id)
+        assert job is not None, f"{job_id} runs and is not in memory"
+        assert job.attempt == run.attempt
+        assert job.state in ATTEMPTED, f"{job_id} runs and is {job.state}"
+        held = run.slot is not None and core.pool.slots[run.slot].run is run
+        assert held != run.finished, f"{job_id} runs nowhere"

@@ -1,0 +1,148 @@
+"""The pool: all slots, sorted by what can be done with them, so that a turn never looks at every slot.
+
+A slot runs an attempt, or it is vacant, or its worker is starting or idle.
+"""
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from .job import Job
+from .slot import Run, Slot
+
+
+class Pool:
+    """All slots. `default_area` is where a spare worker gets its room."""
+
+    def __init__(self, size: int, default_area: str) -> None:
+        self.slots = [Slot(index) for index in range(size)]
+        self.default_area = default_area
+        self._vacant = {slot.index: slot for slot in self.slots}
+        self._starting: dict[int, Slot] = {}
+        self._idle: dict[int, Slot] = {}  # the longest idle first
+        self._resting: set[int] = set()
+        self._stops: list[tuple[int, int, int]] = []
+
+    def get(self, index: int, incarnation: int) -> Slot | None:
+        """The slot while that incarnation fills it, or None: whoever speaks is gone."""
+        if not 0 <= index < len(self.slots):
+            return None
+        slot = self.slots[index]
+        return slot if slot.filled and slot.incarnation == incarnation else None
+
+    def free(self) -> int:
+        """How many slots run no attempt."""
+        return len(self._vacant) + len(self._starting) + len(self._idle)
+
+    def busy(self) -> int:
+        """How many slots run an attempt."""
+        return len(self.slots) - self.free()
+
+    def choose(self, job: Job, now: int) -> Slot | None:
+        """The best free slot for a job: a warm worker that fits, an empty slot, an idle worker to replace."""
+        for warm in (reversed(self._idle.values()), self._starting.values()):
+            for slot in warm:
+                if slot.fits(job):
+                    return slot
+        others: tuple[Iterable[Slot], ...] = (
+            self._vacant.values(), self._idle.values(), self._starting.values()
+        )  # fmt: skip
+        return next((slot for group in others for slot in group if slot.not_before <= now), None)
+
+    def wake(self, now: int) -> int | None:
+        """When the next quarantined slot may be filled again."""
+        self._resting = {index for index in self._resting if self.slots[index].not_before > now}
+        return min((self.slots[index].not_before for index in self._resting), default=None)
+
+    # what happens to slots
+
+    def fill(self, slot: Slot, areas: frozenset[str]) -> None:
+        """A new worker is on its way into this slot."""
+        slot.fill(areas)
+        self._place(slot)
+
+    def vacate(self, slot: Slot) -> None:
+        """Nobody fills the slot any more."""
+        slot.empty()
+        self._place(slot)
+
+    def ready(self, slot: Slot, now: int) -> None:
+        """The worker has come up."""
+        slot.ready, slot.idle_since = True, now
+        self._place(slot)
+
+    def start(self, slot: Slot, job: Job, run: Run) -> None:
+        """The slot belongs to this attempt."""
+        slot.start(job, run)
+        self._place(slot)
+
+    def end(self, slot: Slot, now: int) -> None:
+        """The worker has done with its attempt."""
+        slot.end(now)
+        self._place(slot)
+
+    def crashed(self, slot: Slot, now: int) -> None:
+        """The worker ended by its own fault."""
+        slot.crashed(now)
+        if slot.not_before > now:
+            self._resting.add(slot.index)
+
+    def _place(self, slot: Slot) -> None:
+        for group in (self._vacant, self._starting, self._idle):
+            group.pop(slot.index, None)
+        if slot.run is None:
+            group = self._idle if slot.ready else self._starting if slot.filled else self._vacant
+            group[slot.index] = slot
+
+    # times
+
+    def stop_by(self, slot: Slot, time: int) -> None:
+        """The attempt here has to be over by then; an earlier time set before holds."""
+        if slot.stop_by is None or time < slot.stop_by:
+            slot.stop_by = time
+            heappush(self._stops, (time, slot.index, slot.incarnation))
+
+    def next_stop(self) -> int | None:
+        """When the next attempt has to be over."""
+        while self._stops:
+            time, index, incarnation = self._stops[0]
+            slot = self.slots[index]
+            if slot.incarnation == incarnation and slot.stop_by == time:
+                return time
+            heappop(self._stops)
+        return None
+
+    def overdue(self, now: int) -> list[Slot]:
+        """Take out the slots whose attempt should be over."""
+        late = []
+        while (time := self.next_stop()) is not None and time <= now:
+            slot = self.slots[heappop(self._stops)[1]]
+            slot.stop_by = None
+            late.append(slot)
+        return late
+
+    def surplus(self) -> Slot | None:
+        """The longest idle worker, where there are others."""
+        return next(iter(self._idle.values())) if len(self._idle) > 1 else None
+
+    def bare(self, now: int) -> Slot | None:
+        """A slot for a spare worker, where there is none in the whole pool and one may be filled."""
+        if len(self._vacant) < len(self.slots):
+            return None
+        slot = min(self._vacant.values(), key=lambda slot: (slot.not_before, slot.index))
+        return slot if slot.not_before <= now else None
+
+    def validate(self) -> None:
+        """Raise AssertionError where an invariant is broken; for tests."""
+        for slot in self.slots:
+            places = [slot.index in group for group in (self._vacant, self._starting, self._idle)]
+            free = slot.run is None
+            wanted = [free and not slot.filled, free and slot.filled and not slot.ready, free and slot.ready]
+            assert places == wanted, f"slot {slot.index} is misplaced"
+            assert slot.filled or not (slot.ready or slot.run or slot.doomed)
+            assert slot.run is not None or slot.stop_by is None
+            assert slot.run is not None or not slot.doomed, "a doomed worker waits for work"
+            assert slot.stop_by is None or any(
+                entry == (slot.stop_by, slot.index, slot.incarnation) for entry in self._stops
+            )
+        since = [slot.idle_since for slot in self._idle.values()]
+        assert since == sorted(since)

@@ -1,0 +1,59 @@
+"""How a job looks from outside."""
+
+from fetchd.protocol.job import JobError, JobSnapshot, Reason, State
+
+from .job import Job, join
+from .slot import Run
+
+
+def snapshot(
+    job: Job, *, shown: tuple[State, Reason | None] | None = None, run: Run | None = None, seq: int = 0
+) -> JobSnapshot:
+    """The snapshot of a job; `shown` is its state behind its gates, `run` its attempt if there is one."""
+    state, reason = shown or (job.state, job.reason)
+    on_hand, total, speed = job.bytes, job.total, None
+    if run is not None and run.attempt == job.attempt and job.state is State.RUNNING:
+        on_hand, total, speed = max(run.bytes, 0), run.total, run.speed
+    name = job.name or job.wanted
+    return JobSnapshot(
+        id=job.id,
+        owner=job.owner,
+        state=state,
+        reason=reason,
+        url=job.url,
+        path=None if name is None else join(job.directory, name),
+        workspace=None if job.terminal or not job.attempt else f"{job.area}/jobs/{job.id}",
+        options={
+            "directory": job.directory,
+            "name": job.wanted,
+            "checksum": job.checksum,
+            "if_exists": job.if_exists,
+            "priority": job.priority,
+            "retries": job.retries,
+            "secrets": job.secret,
+        },
+        group=job.group or None,
+        labels=job.labels,
+        priority=job.priority,
+        bytes=on_hand,
+        total=total,
+        speed=speed,
+        eta=eta(on_hand, total, speed),
+        attempt=job.attempt,
+        error=None if job.error_code is None else JobError(job.error_code, job.error_message or ""),
+        checksum=job.digest or job.checksum,
+        created=job.created,
+        started=job.started,
+        finished=job.finished,
+        not_before=job.wait_since + job.wait_for if job.wait_for else None,
+        bytes_wasted=job.wasted,
+        revision=job.revision,
+        seq=seq,
+    )
+
+
+def eta(on_hand: int, total: int | None, speed: float | None) -> float | None:
+    """Seconds until all bytes are there, at this speed; None where that cannot be said."""
+    if total is None or not speed:
+        return None
+    return max(0.0, (total - on_hand) / speed)

@@ -1,0 +1,1 @@
+"""What is published: sequence numbers, coalescing, last values."""

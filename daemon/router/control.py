@@ -1,0 +1,125 @@
+"""The control socket: frames in, a checked request to its handler, a reply out. Never blocks, never raises.
+
+A client that is gone or does not read loses its reply; it asks again under the same request ID.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+from msgspec import Struct
+
+from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
+from fetchd.protocol.control import REQUESTS, ErrorBody, ReplyHeader, RequestHeader
+from fetchd.protocol.errors import Code, FetchdError, ProtocolError
+from fetchd.protocol.frames import split_control
+from fetchd.protocol.version import PROTOCOL
+
+logger = logging.getLogger("fetchd")
+
+AT_ONCE = 200
+"""Requests taken in one turn."""
+
+
+class Caller(Struct, frozen=True):
+    """Who asked, and how to answer. `digest` is of the request's type and body."""
+
+    route: bytes
+    envelope: tuple[bytes, ...]
+    type: str
+    req: str
+    owner: str
+    digest: bytes
+
+
+Handler = Callable[[Caller, Any], None]
+
+
+class Control:
+    """The ROUTER at the control endpoint. `handlers` maps a request type to what handles it."""
+
+    def __init__(self, context: "zmq.Context[Any]", path: Path, *, epoch: str, lineage: str) -> None:
+        self._epoch = epoch
+        self._lineage = lineage
+        self.path = path
+        self.endpoint = f"ipc://{path}"
+        self.handlers: dict[str, Handler] = {}
+        self.socket = context.socket(zmq.ROUTER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.ROUTER_MANDATORY, 1),
+            (zmq.MAXMSGSIZE, MAX_MESSAGE),
+            (zmq.SNDHWM, 1000),
+            (zmq.RCVHWM, 1000),
+            (zmq.HANDSHAKE_IVL, 5000),
+            (zmq.BACKLOG, 1024),
+        ):
+            self.socket.setsockopt(option, value)
+        self.socket.setsockopt(zmq.ZAP_DOMAIN, b"control")
+        self.socket.bind(self.endpoint)
+
+    def close(self) -> None:
+        self.socket.close(0)
+        self.path.unlink(missing_ok=True)
+
+    def take(self) -> None:
+        """Handle the requests that are there, up to a bound so that others get their turn."""
+        for _ in range(AT_ONCE):
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._handle(frames)
+
+    def reply(self, caller: Caller, body: Struct) -> None:
+        """Answer a request; one too large to send becomes `too_large`."""
+        try:
+            self._send(caller, ok=True, body=encode(body))
+        except ProtocolError as error:
+            self.refuse(caller, FetchdError(Code.TOO_LARGE, error.message))
+
+    def reply_encoded(self, caller: Caller, body: bytes) -> None:
+        """Answer with a stored reply."""
+        self._send(caller, ok=True, body=body)
+
+    def refuse(self, caller: Caller, error: FetchdError) -> None:
+        """Answer with an error."""
+        body = ErrorBody(
+            code=error.code, message=error.message, retry_after=error.retry_after, details=dict(error.details)
+        )
+        self._send(caller, ok=False, body=encode(body))
+
+    def _handle(self, messages: list[zmq.Frame]) -> None:
+        frames = [message.bytes for message in messages]
+        route, rest = frames[0], frames[1:]
+        owner = messages[-1].get("User-Id") or ""
+        caller = Caller(route, (b"",) if rest and not rest[0] else (), "", "", str(owner), b"")
+        try:
+            envelope, head, payload = split_control(rest)
+            header = decode(head, RequestHeader)
+            digest = hashlib.blake2b(header.type.encode() + b"\0" + payload, digest_size=16).digest()
+            caller = Caller(route, tuple(envelope), header.type, header.req, str(owner), digest)
+            if header.v != PROTOCOL:
+                raise FetchdError(Code.UNSUPPORTED_VERSION, supported=[PROTOCOL])
+            kind = REQUESTS.get(header.type)
+            handler = self.handlers.get(header.type)
+            if kind is None or handler is None:
+                raise FetchdError(Code.UNKNOWN_TYPE, f"no request type {header.type!r}")
+            handler(caller, decode(payload, kind))
+        except FetchdError as error:
+            self.refuse(caller, error)
+        except Exception:
+            logger.exception("request %s of %s", caller.type, caller.owner)
+            self.refuse(caller, FetchdError(Code.INTERNAL))
+
+    def _send(self, caller: Caller, *, ok: bool, body: bytes) -> None:
+        header = ReplyHeader(PROTOCOL, caller.type, caller.req, ok, self._epoch, self._lineage)
+        if len(body) > MAX_MESSAGE:
+            raise ProtocolError(Code.TOO_LARGE, "the answer does not fit into one message; ask for less")
+        try:
+            self.socket.send_multipart([caller.route, *caller.envelope, encode(header), body], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            logger.debug("a client does not hear its reply: %s", error)

@@ -1,0 +1,142 @@
+"""The order that correctness rests on: inputs, core, one batch, and only then what the outside may see.
+
+One batch is in flight, the next accumulates; progress and queries wait for neither.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from fetchd.daemon.core import inputs
+from fetchd.daemon.core.commands import Command, Durable, Effect, Event, Log, SaveJob
+from fetchd.daemon.core.core import Core
+from fetchd.daemon.core.job import Moment
+from fetchd.daemon.core.view import snapshot
+from fetchd.protocol.codec import encode
+
+from .loop import boot_time
+
+logger = logging.getLogger("fetchd")
+
+Entry = tuple[Durable, bytes | None]
+Commit = Callable[[list[Entry], Callable[[None, BaseException | None], None]], None]
+
+
+class Engine:
+    """Feeds the core and carries its commands out. `failed` is called when a batch could not be committed."""
+
+    def __init__(self, core: Core, commit: Commit, failed: Callable[[BaseException], None]) -> None:
+        self.core = core
+        self._commit = commit
+        self._failed = failed
+        self._inputs: list[inputs.Input] = []
+        self._batch: list[Entry] = []
+        self._effects: list[Callable[[], None]] = []
+        self._stamp = 0
+        self._in_flight = False
+        self._dead = False
+        self._handlers: Mapping[type[Command], Callable[[Any], None]] = {}
+        self.announce: Callable[[Event, bytes], None] = lambda _event, _body: None
+
+    def wire(self, handlers: Mapping[type[Command], Callable[[Any], None]]) -> None:
+        """What carries out each kind of command."""
+        self._handlers = handlers
+
+    def start(self) -> None:
+        """Let the core take up what was left behind."""
+        self._sort(self.core.start(moment()))
+
+    def feed(self, event: inputs.Input) -> None:
+        """An input for this turn."""
+        self._inputs.append(event)
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Do something when everything decided so far is on disk: at once, if it is."""
+        if self._settled():
+            action()
+        else:
+            self._effects.append(action)
+
+    def turn(self) -> None:
+        """At the end of a loop's turn: decide, and hand the batch over."""
+        if self._dead:
+            return
+        if not self._inputs and self._due():
+            self._inputs.append(inputs.Tick())
+        while self._inputs:
+            batch, self._inputs = self._inputs, []
+            for event in batch:
+                self._sort(self.core.handle(event, moment()))
+            self._flush()
+
+    def abandon(self) -> None:
+        """Carry nothing out any more: this core and its commands are given up."""
+        self._dead = True
+        self._inputs.clear()
+        self._batch.clear()
+        self._effects.clear()
+
+    def deadline(self) -> int | None:
+        """When the core wants to hear of the time."""
+        return None if self._dead else self.core.next_deadline(boot_time())
+
+    def _due(self) -> bool:
+        wanted = self.core.next_deadline(boot_time())
+        return wanted is not None and wanted <= boot_time()
+
+    def _sort(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Event):
+                body = encode(snapshot(command.job))
+                self._batch.append((command, body))
+                self._effects.append(lambda event=command, body=body: self.announce(event, body))  # type: ignore[misc]
+            elif isinstance(command, Durable):
+                if isinstance(command, SaveJob):
+                    self._stamp = command.stamp
+                self._batch.append((command, None))
+            elif isinstance(command, Effect):
+                self._effects.append(lambda command=command: self._handlers[type(command)](command))  # type: ignore[misc]
+            elif isinstance(command, Log):
+                logger.log(logging.getLevelName(command.level.upper()), "%s", command.message)
+            else:
+                self._handlers[type(command)](command)
+
+    def _settled(self) -> bool:
+        return not self._in_flight and not self._batch and not self._effects
+
+    def _flush(self) -> None:
+        while not self._in_flight and not self._dead:
+            if self._batch:
+                batch, self._batch = self._batch, []
+                effects, self._effects = self._effects, []
+                stamp, self._in_flight = self._stamp, True
+                self._commit(batch, partial(self._committed, stamp, effects))
+                return
+            if not self._effects:
+                return
+            effects, self._effects = self._effects, []
+            for effect in effects:
+                effect()
+
+    def _committed(
+        self, stamp: int, effects: list[Callable[[], None]], _none: None, error: BaseException | None
+    ) -> None:
+        if self._dead:
+            return
+        self._in_flight = False
+        if error is not None:
+            self.abandon()
+            self._failed(error)
+            return
+        self._sort(self.core.handle(inputs.Committed(stamp), moment()))
+        for effect in effects:
+            effect()
+        self._flush()
+
+
+def moment() -> Moment:
+    """Now."""
+    return Moment(boot_time(), time.time_ns() // 1000, random.random())

@@ -1,0 +1,1 @@
+"""What the operating system wants of a daemon: locks, signals, notification, logs, orderly children."""

@@ -1,0 +1,311 @@
+"""The writing connection: batches in, rows out. Used by the store's thread only.
+
+A batch is one transaction with `synchronous=FULL`: when `apply` returns, it survives a power cut. Secrets are
+committed before the jobs that need them, and deleted after the jobs that no longer do.
+"""
+
+import os
+import secrets as random_source
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fetchd.daemon.core.commands import DropSecrets, Durable, Event, SaveJob, SaveReply, SaveSecrets
+from fetchd.daemon.core.core import Loaded
+from fetchd.daemon.core.gates import Gate, GateKey
+from fetchd.daemon.core.job import Job, Lane
+from fetchd.protocol.codec import encode
+from fetchd.protocol.job import Reason, State
+
+from .schema import COLUMNS, from_row, migrate, to_row
+
+_NAMES = ", ".join(COLUMNS)
+_MARKS = ", ".join("?" * len(COLUMNS))
+_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "seq")
+UPSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({_MARKS}) ON CONFLICT (seq) DO UPDATE SET {_UPDATES}"
+ARCHIVE = f"INSERT OR REPLACE INTO history ({_NAMES}) VALUES ({_MARKS})"
+OF_LANE = "host = ? AND owner = ? AND grp = ? AND area = ?"
+
+REPLY_LIFE = 600_000_000
+"""Replies are kept this long, in µs."""
+
+KEEP_EVENTS = 200_000
+"""Lifecycle events kept for replay."""
+
+PRUNE_AT_ONCE = 1000
+
+Batch = Sequence[tuple[Durable, bytes | None]]
+"""Durable commands in order; an `Event` comes with its encoded body."""
+
+
+class Database:
+    """One open pair of databases, `fetchd.db` and `secrets.db`, in the state directory."""
+
+    def __init__(self, state: Path) -> None:
+        self.path = state / "fetchd.db"
+        self.unchecked = 0
+        self.connection = _open(self.path)
+        self.secrets = _open(state / "secrets.db")
+        try:
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute("PRAGMA wal_autocheckpoint = 0")
+            self.secrets.execute("PRAGMA secure_delete = ON")
+            self.secrets.execute("PRAGMA journal_mode = TRUNCATE")
+            migrate(self.connection)
+            self.secrets.execute(
+                "CREATE TABLE IF NOT EXISTS secrets (job TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT"
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.connection.close()
+        self.secrets.close()
+
+    # what is constant for this database
+
+    def identity(self, key: str, size: int = 16) -> bytes:
+        """A random value that belongs to this database, made at first use: instance, lineage, hash key."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return bytes(row[0])
+        value = random_source.token_bytes(size)
+        self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        return value
+
+    # at start
+
+    def load(self, boot_id: str, mono: int, wall: int) -> Loaded:
+        """What the core starts from. Waits are moved to the boot-time clock of this boot."""
+        self._rebase_waits(boot_id, mono, wall)
+        self._sweep_secrets()
+        active = self._jobs("SELECT {} FROM jobs WHERE state IN ('running', 'publishing') ORDER BY seq")
+        counts: dict[State, int] = {}
+        for table in ("jobs", "history"):
+            for state, count in self.connection.execute(
+                f"SELECT state, count(*) FROM {table} GROUP BY state"
+            ):
+                counts[State(state)] = counts.get(State(state), 0) + count
+        one = self.connection.execute(
+            "SELECT coalesce((SELECT max(revision) FROM events), 0),"
+            " max(coalesce((SELECT max(seq) FROM jobs), 0), coalesce((SELECT max(seq) FROM history), 0))"
+        ).fetchone()
+        gates = tuple(
+            Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until)
+            for kind, name, reason, since, until in self.connection.execute("SELECT * FROM gates")
+        )
+        return Loaded(active=tuple(active), gates=gates, counts=counts, revision=one[0], seq=one[1])
+
+    def _rebase_waits(self, boot_id: str, mono: int, wall: int) -> None:
+        row = self.connection.execute("SELECT value FROM meta WHERE key = 'boot_id'").fetchone()
+        if row is not None and row[0] == boot_id:
+            return
+        with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            # never longer than what was asked for, however the wall clock has jumped
+            self.connection.execute(
+                "UPDATE jobs SET wait_until = ? + max(0, min(wait_for, wait_since + wait_for - ?))"
+                " WHERE state = 'waiting'",
+                (mono, wall),
+            )
+            self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot_id', ?)", (boot_id,))
+
+    def _sweep_secrets(self) -> None:
+        held = [job for (job,) in self.secrets.execute("SELECT job FROM secrets")]
+        live = {job.id for job in self.by_ids(held).values() if not job.terminal}
+        self._drop_secrets([job for job in held if job not in live])
+
+    # batches
+
+    def apply(self, batch: Batch) -> None:
+        """Commit a batch, or raise `sqlite3.Error` and leave everything as it was."""
+        jobs: dict[str, Job] = {}
+        dropped: list[str] = []
+        kept: list[SaveSecrets] = []
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            for command, body in batch:
+                if isinstance(command, SaveJob):
+                    jobs[command.job.id] = command.job
+                elif isinstance(command, Event):
+                    job = command.job
+                    row = (command.revision, job.id, job.owner, command.kind, command.time, body)
+                    self.connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+                elif isinstance(command, SaveReply):
+                    self.connection.execute(
+                        "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
+                        (command.owner, command.req, command.digest, encode(command.reply), command.time),
+                    )
+                elif isinstance(command, SaveSecrets):
+                    kept.append(command)
+                elif isinstance(command, DropSecrets):
+                    dropped.append(command.job)
+            self._save_jobs(jobs.values())
+            if kept:
+                with self.secrets:
+                    self.secrets.execute("BEGIN IMMEDIATE")
+                    rows = [(command.job, command.payload) for command in kept]
+                    self.secrets.executemany("INSERT OR REPLACE INTO secrets VALUES (?, ?)", rows)
+            self.connection.execute("COMMIT")
+            self.unchecked += len(batch)
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+        self._drop_secrets(dropped)
+
+    def _save_jobs(self, jobs: Iterable[Job]) -> None:
+        live: list[list[Any]] = []
+        done: list[list[Any]] = []
+        touched: set[Lane] = set()
+        for job in jobs:
+            (done if job.terminal else live).append(to_row(job))
+            if job.state is not State.PUBLISHING and not (job.state is State.COMPLETED and job.attempt):
+                touched.add(job.lane)
+        if live:
+            self.connection.executemany("DELETE FROM history WHERE seq = ?", [(row[0],) for row in live])
+            self.connection.executemany(UPSERT, live)
+        if done:
+            self.connection.executemany("DELETE FROM jobs WHERE seq = ?", [(row[0],) for row in done])
+            self.connection.executemany(ARCHIVE, done)
+        for lane in touched:
+            head = self.connection.execute(
+                f"SELECT priority, seq FROM jobs WHERE state = 'queued' AND {OF_LANE}"
+                " ORDER BY priority DESC, seq LIMIT 1",
+                lane,
+            ).fetchone()
+            if head is None:
+                self.connection.execute(f"DELETE FROM lanes WHERE {OF_LANE}", lane)
+            else:
+                self.connection.execute(
+                    "INSERT INTO lanes VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE"
+                    " SET head_priority = excluded.head_priority, head_seq = excluded.head_seq",
+                    (*lane, *head),
+                )
+
+    def _drop_secrets(self, jobs: list[str]) -> None:
+        if jobs:
+            with self.secrets:
+                self.secrets.execute("BEGIN IMMEDIATE")
+                self.secrets.executemany("DELETE FROM secrets WHERE job = ?", [(job,) for job in jobs])
+
+    # rows
+
+    def window(self, lane: Lane, after: tuple[int, int] | None, limit: int) -> tuple[list[Job], bool]:
+        """Up to `limit` queued jobs of a lane behind an order key, and whether there are more."""
+        where = ""
+        values: tuple[int, ...] = ()
+        if after is not None:
+            # a row-value comparison cannot mix directions, so it is spelt out
+            where, values = (
+                " AND priority <= ? AND (priority < ? OR seq > ?)",
+                (-after[0], -after[0], after[1]),
+            )
+        jobs = self._jobs(
+            f"SELECT {{}} FROM jobs WHERE state = 'queued' AND {OF_LANE}{where}"
+            " ORDER BY priority DESC, seq LIMIT ?",
+            (*lane, *values, limit + 1),
+        )
+        return jobs[:limit], len(jobs) > limit
+
+    def lanes(self, limit: int) -> tuple[list[Lane], bool]:
+        """The lanes with the best heads, and whether there are more."""
+        rows = self.connection.execute(
+            "SELECT host, owner, grp, area FROM lanes"
+            " ORDER BY next_ready, head_priority DESC, head_seq LIMIT ?",
+            (limit + 1,),
+        ).fetchall()
+        return [Lane(*row) for row in rows[:limit]], len(rows) > limit
+
+    def due(self, after: int, limit: int) -> tuple[list[Job], int | None]:
+        """Waiting jobs due after a boot time, and up to when these are all (None: for ever)."""
+        row = self.connection.execute(
+            "SELECT wait_until FROM jobs WHERE state = 'waiting' AND wait_until > ?"
+            " ORDER BY wait_until LIMIT 1 OFFSET ?",
+            (after, limit - 1),
+        ).fetchone()
+        until = None if row is None else row[0]
+        bound = "" if until is None else " AND wait_until <= ?"
+        values = (after,) if until is None else (after, until)
+        return self._jobs(
+            f"SELECT {{}} FROM jobs WHERE state = 'waiting' AND wait_until > ?{bound}", values
+        ), until
+
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Job]:
+        """Stored jobs by their IDs, live or finished."""
+        if not ids:
+            return {}
+        wanted = msgspec.json.encode(ids).decode()
+        return {
+            job.id: job
+            for table in ("jobs", "history")
+            for job in self._jobs(
+                f"SELECT {{}} FROM {table} WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
+            )
+        }
+
+    def reserved(self, directory: str, names: Sequence[str]) -> dict[str, str]:
+        """Which of these names in a directory live jobs have reserved: name to job ID."""
+        wanted = msgspec.json.encode(names).decode()
+        return dict(
+            self.connection.execute(
+                "SELECT name, id FROM jobs WHERE directory = ? AND name IS NOT NULL"
+                " AND name IN (SELECT value FROM json_each(?))",
+                (directory, wanted),
+            ).fetchall()
+        )
+
+    def reply(self, owner: str, req: str) -> tuple[bytes, bytes] | None:
+        """(digest of the request, body of the reply) of an answered request, or None."""
+        row = self.connection.execute(
+            "SELECT digest, body FROM replies WHERE owner = ? AND req = ?", (owner, req)
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def secret(self, job: str) -> bytes | None:
+        """The secrets of a job, or None."""
+        row = self.secrets.execute("SELECT payload FROM secrets WHERE job = ?", (job,)).fetchone()
+        return None if row is None else row[0]
+
+    def areas(self) -> list[str]:
+        """All staging areas that were ever used."""
+        return [path for (path,) in self.connection.execute("SELECT path FROM areas")]
+
+    def add_area(self, path: str, wall: int) -> None:
+        self.connection.execute("INSERT OR IGNORE INTO areas VALUES (?, ?)", (path, wall))
+
+    # housekeeping
+
+    def prune(self, wall: int) -> None:
+        """Forget old replies and events, a bounded number at a time."""
+        self.connection.execute(
+            "DELETE FROM replies WHERE (owner, req) IN"
+            " (SELECT owner, req FROM replies WHERE time < ? LIMIT ?)",
+            (wall - REPLY_LIFE, PRUNE_AT_ONCE),
+        )
+        self.connection.execute(
+            "DELETE FROM events WHERE revision IN (SELECT revision FROM events"
+            " WHERE revision <= (SELECT max(revision) FROM events) - ? ORDER BY revision LIMIT ?)",
+            (KEEP_EVENTS, PRUNE_AT_ONCE),
+        )
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database; what a reader still needs stays."""
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self.unchecked = 0
+
+    def _jobs(self, query: str, values: Sequence[Any] = ()) -> list[Job]:
+        return [from_row(row) for row in self.connection.execute(query.format(_NAMES), values)]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection

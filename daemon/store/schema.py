@@ -1,0 +1,148 @@
+"""Tables, indexes and their migrations. `user_version` counts the migrations that a database has had.
+
+A job row is in `jobs` while it is live and in `history` once it is terminal; both have the columns of the
+core's record, in its order.
+"""
+
+import sqlite3
+import types
+from typing import Any, get_args
+
+import msgspec
+
+from fetchd.daemon.core.job import Job
+from fetchd.protocol.job import Reason, State
+
+OLDEST_SQLITE = (3, 37, 0)
+"""STRICT tables need it."""
+
+_RENAMED = {"group": "grp"}
+_PACKED = frozenset({"labels", "synced"})
+_TYPES = {str: "TEXT", int: "INTEGER", bytes: "BLOB", bool: "INTEGER"}
+
+FIELDS = tuple(field.name for field in msgspec.structs.fields(Job))
+COLUMNS = tuple(_RENAMED.get(name, name) for name in FIELDS)
+_PACKED_AT = tuple(FIELDS.index(name) for name in sorted(_PACKED))
+
+
+def _column(field: msgspec.structs.FieldInfo) -> str:
+    name = _RENAMED.get(field.name, field.name)
+    if field.name in _PACKED:
+        return f"{name} BLOB NOT NULL"
+    kind = field.type
+    optional = type(None) in get_args(kind)
+    if optional and isinstance(kind, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if kind in (State, Reason) or kind not in _TYPES:
+        kind = str
+    key = " PRIMARY KEY" if name == "seq" else ""
+    return f"{name} {_TYPES[kind]}{'' if optional else ' NOT NULL'}{key}"
+
+
+def _job_columns() -> str:
+    return ",\n    ".join(_column(field) for field in msgspec.structs.fields(Job))
+
+
+FIRST = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+
+-- live jobs: inserted as queued, updated at every transition, deleted when they become terminal
+CREATE TABLE jobs (
+    {_job_columns()}
+) STRICT;
+CREATE UNIQUE INDEX jobs_id ON jobs (id);
+CREATE INDEX jobs_lane ON jobs (host, owner, grp, area, priority DESC, seq) WHERE state = 'queued';
+CREATE INDEX jobs_due ON jobs (wait_until) WHERE state = 'waiting';
+CREATE INDEX jobs_path ON jobs (directory, name) WHERE name IS NOT NULL;
+CREATE INDEX jobs_active ON jobs (state, revision) WHERE state <> 'queued';
+CREATE INDEX jobs_revision ON jobs (owner, revision);
+
+-- terminal jobs: inserted at completed, failed or cancelled, deleted by a retry, rm or retention
+CREATE TABLE history (
+    {_job_columns()}
+) STRICT;
+CREATE UNIQUE INDEX history_id ON history (id);
+CREATE INDEX history_revision ON history (owner, revision);
+CREATE INDEX history_state ON history (owner, state, revision);
+
+-- the head of every lane that has queued jobs; next_ready is boot-time µs
+CREATE TABLE lanes (
+    host TEXT NOT NULL, owner TEXT NOT NULL, grp TEXT NOT NULL, area TEXT NOT NULL,
+    head_priority INTEGER NOT NULL, head_seq INTEGER NOT NULL, next_ready INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (host, owner, grp, area)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lanes_order ON lanes (next_ready, head_priority DESC, head_seq);
+
+-- closed gates
+CREATE TABLE gates (
+    kind TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER,
+    PRIMARY KEY (kind, name, reason)
+) STRICT, WITHOUT ROWID;
+
+-- lifecycle events, for replay
+CREATE TABLE events (
+    revision INTEGER PRIMARY KEY, job TEXT NOT NULL, owner TEXT NOT NULL, kind TEXT NOT NULL,
+    time INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+
+-- answers to requests, for their repetition
+CREATE TABLE replies (
+    owner TEXT NOT NULL, req TEXT NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL, time INTEGER NOT NULL,
+    PRIMARY KEY (owner, req)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX replies_time ON replies (time);
+
+-- staging areas that were ever used, so that a start can look into them
+CREATE TABLE areas (path TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (FIRST,)
+
+
+class SchemaError(Exception):
+    """The database cannot be used as it is; the message says why."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database up to date in one transaction, or raise `SchemaError` and leave it as it was."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise SchemaError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise SchemaError(
+            f"the database has schema {version}, this fetchd knows up to {len(MIGRATIONS)}: a newer fetchd "
+            "has used it; install that version or another state directory"
+        )
+    if version == len(MIGRATIONS):
+        return
+    script = "\n".join(MIGRATIONS[version:])
+    connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
+
+
+def to_row(job: Job) -> list[Any]:
+    """The columns of a job."""
+    row: list[Any] = [getattr(job, name) for name in FIELDS]
+    for index in _PACKED_AT:
+        row[index] = msgspec.msgpack.encode(row[index])
+    return row
+
+
+_LABELS = FIELDS.index("labels")
+_SYNCED = FIELDS.index("synced")
+_STATE = FIELDS.index("state")
+_REASON = FIELDS.index("reason")
+_SECRET = FIELDS.index("secret")
+_ranges = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...])
+_labels = msgspec.msgpack.Decoder(dict[str, str])
+
+
+def from_row(row: tuple[Any, ...]) -> Job:
+    """A job from its columns."""
+    values = list(row)
+    values[_LABELS] = _labels.decode(values[_LABELS])
+    values[_SYNCED] = _ranges.decode(values[_SYNCED])
+    values[_STATE] = State(values[_STATE])
+    values[_SECRET] = bool(values[_SECRET])
+    if values[_REASON] is not None:
+        values[_REASON] = Reason(values[_REASON])
+    return Job(**dict(zip(FIELDS, values, strict=True)))

@@ -1,0 +1,1 @@
+"""Workers and files: what the supervisor does outside itself."""

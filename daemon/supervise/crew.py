@@ -1,0 +1,310 @@
+"""The crew: the workers that live now. Carries out what the core wants of them and tells it what happened.
+
+It decides nothing about jobs. Everything that may block runs in the helper pool, in order for each job.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from fetchd.daemon.core import commands, inputs
+from fetchd.daemon.core.intake import Secrets
+from fetchd.daemon.core.job import Job
+from fetchd.protocol import mailbox
+from fetchd.protocol.codec import decode
+from fetchd.protocol.errors import Code
+
+from .helpers import Helpers
+from .spawn import Child, Spawner
+from .workspace import Prepared, Workspaces
+
+FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
+
+
+class Post(Protocol):
+    """The mailbox as the crew needs it."""
+
+    def open(self, slot: int, incarnation: int, secret: str) -> str: ...
+    def send(self, slot: int, incarnation: int, message: mailbox.ToWorker) -> None: ...
+    def close(self, slot: int, incarnation: int) -> None: ...
+
+
+class Watch(Protocol):
+    """The loop as the crew needs it."""
+
+    def add(self, source: int, callback: Callable[[], None]) -> None: ...
+    def remove(self, source: int) -> None: ...
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What workers are given. Times in seconds."""
+
+    connect_timeout: float
+    read_timeout: float
+    ca_bundle: str
+    workers_lock: str
+
+
+class Member:
+    """One incarnation of a worker."""
+
+    def __init__(self, slot: int, incarnation: int, rooms: dict[str, str]) -> None:
+        self.slot = slot
+        self.incarnation = incarnation
+        self.rooms = rooms
+        self.child: Child | None = None
+        self.doom: str | None = None
+        self.hung = False
+        self.preparing: tuple[str, int] | None = None
+        self.aborted = False
+        self.job: Job | None = None
+
+
+class Crew:
+    """All members, by (slot, incarnation). `feed` gives an input to the core."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        post: Post,
+        watch: Watch,
+        helpers: Helpers,
+        spawner: Spawner,
+        workspaces: Workspaces,
+        open_area: Callable[[str], None],
+        target: Callable[..., None],
+        start_message: Callable[..., object],
+        load_secrets: Callable[[str, Callable[[bytes | None, BaseException | None], None]], None],
+        feed: Callable[[inputs.Input], None],
+    ) -> None:
+        self._settings = settings
+        self._post = post
+        self._watch = watch
+        self._helpers = helpers
+        self._spawner = spawner
+        self._workspaces = workspaces
+        self._open_area = open_area
+        self._target = target
+        self._start_message = start_message
+        self._load_secrets = load_secrets
+        self._feed = feed
+        self._members: dict[tuple[int, int], Member] = {}
+        self.layers: dict[str, str] = {}
+
+    def pid(self, slot: int, incarnation: int) -> int | None:
+        """The process of a worker, once it is known."""
+        member = self._members.get((slot, incarnation))
+        return member.child.pid if member is not None and member.child is not None else None
+
+    def pids(self) -> set[int]:
+        return {member.child.pid for member in self._members.values() if member.child is not None}
+
+    # coming and going
+
+    def spawn(self, command: commands.Spawn) -> None:
+        """A new worker with a private room in each area."""
+        name = secrets.token_hex(8)
+        rooms = {area: f"{area}/rooms/{name}" for area in command.areas}
+        member = Member(command.slot, command.incarnation, rooms)
+        self._members[command.slot, command.incarnation] = member
+        secret = secrets.token_hex(16)
+        endpoint = self._post.open(member.slot, member.incarnation, secret)
+        home = next(iter(rooms.values()))
+
+        def start() -> Child:
+            for area, room in rooms.items():
+                self._open_area(area)
+                os.makedirs(room, mode=0o700)
+            return self._spawner.spawn(
+                self._target,
+                lambda parent: (
+                    self._start_message(
+                        endpoint=endpoint,
+                        secret=secret,
+                        parent=parent,
+                        workers_lock=self._settings.workers_lock,
+                        home=home,
+                        ca_bundle=self._settings.ca_bundle,
+                    ),
+                ),
+            )
+
+        self._helpers.run(
+            f"spawn {member.slot}", start, lambda child, error: self._spawned(member, child, error)
+        )
+
+    def _spawned(self, member: Member, child: Child, error: BaseException | None) -> None:
+        if error is not None:
+            self._bury(member, inputs.Gone.SPAWN_FAILED, str(error))
+            return
+        member.child = child
+        self._watch.add(child.sentinel, lambda: self._died(member))
+        if member.doom is not None:
+            child.kill()
+
+    def kill(self, command: commands.Kill) -> None:
+        """End a worker, whatever it does."""
+        member = self._members.get((command.slot, command.incarnation))
+        if member is None or member.doom is not None:
+            return
+        member.doom = command.why
+        self._post.close(member.slot, member.incarnation)
+        if member.child is not None:
+            member.child.kill()
+
+    def hung(self, slot: int, incarnation: int) -> None:
+        """A worker has not been heard for too long."""
+        member = self._members.get((slot, incarnation))
+        if member is not None and member.doom is None:
+            member.hung = True
+            self.kill(commands.Kill(slot, incarnation, "not heard of"))
+
+    def kill_all(self) -> None:
+        """End every worker, at the end of the supervisor or before it begins anew."""
+        for member in list(self._members.values()):
+            self.kill(commands.Kill(member.slot, member.incarnation, "the supervisor ends"))
+
+    @property
+    def empty(self) -> bool:
+        return not self._members
+
+    def _died(self, member: Member) -> None:
+        assert member.child is not None
+        healthy = self._spawner.healthy()
+        self._watch.remove(member.child.sentinel)
+        detail = member.doom or member.child.reap()
+        if member.doom is not None:
+            member.child.reap()
+        if member.hung:
+            cause = inputs.Gone.HUNG
+        elif member.doom is not None or not healthy:
+            cause = inputs.Gone.KILLED
+        else:
+            cause = inputs.Gone.DIED
+        self._bury(member, cause, detail)
+
+    def _bury(self, member: Member, cause: inputs.Gone, detail: str) -> None:
+        del self._members[member.slot, member.incarnation]
+        self._post.close(member.slot, member.incarnation)
+        job = member.job
+        if job is not None:
+            self._helpers.run(
+                job.id, lambda: self._workspaces.retrieve(job), lambda _r, _e: self._vacate(member)
+            )
+        else:
+            self._vacate(member)
+        self._feed(inputs.WorkerGone(member.slot, member.incarnation, cause, detail))
+
+    def _vacate(self, member: Member) -> None:
+        def remove() -> None:
+            for room in member.rooms.values():
+                shutil.rmtree(room, ignore_errors=True)
+
+        self._helpers.run(f"room {member.slot}", remove, lambda _result, _error: None)
+
+    # attempts
+
+    def assign(self, command: commands.AssignJob) -> None:
+        """Secrets, workspace, room, mailbox: then the attempt runs."""
+        member = self._members.get((command.slot, command.incarnation))
+        if member is None or member.doom is not None:
+            return
+        job = command.job
+        member.preparing, member.aborted, member.job = (job.id, job.attempt), False, job
+        if not job.secret:
+            self._prepare(member, job, Secrets())
+            return
+
+        def loaded(payload: bytes | None, error: BaseException | None) -> None:
+            if error is not None or payload is None:
+                self._refuse(member, job, Code.INTERNAL, "the secrets of the job cannot be read")
+                return
+            self._prepare(member, job, decode(payload, Secrets))
+
+        self._load_secrets(job.id, loaded)
+
+    def _prepare(self, member: Member, job: Job, hidden: Secrets) -> None:
+        room = member.rooms[job.area]
+
+        def prepared(result: Prepared, error: BaseException | None) -> None:
+            if isinstance(error, OSError):
+                self._refuse(member, job, _file_code(error), f"workspace: {error.strerror}")
+            elif error is not None:
+                self._refuse(member, job, Code.INTERNAL, f"workspace: {error}")
+            elif member.aborted:
+                self._leave_room(job)
+                self._refuse(member, job, Code.CANCELLED, "stopped before it began")
+            else:
+                member.preparing = None
+                self._post.send(member.slot, member.incarnation, self._message(job, hidden, result))
+
+        self._helpers.run(job.id, lambda: self._workspaces.prepare(job, room), prepared)
+
+    def _message(self, job: Job, hidden: Secrets, prepared: Prepared) -> mailbox.Assign:
+        return mailbox.Assign(
+            job=job.id,
+            attempt=job.attempt,
+            workspace=prepared.path,
+            url=hidden.url or job.url,
+            headers=hidden.headers,
+            checksum=job.checksum,
+            generation=job.generation,
+            have=list(prepared.have),
+            validator=prepared.validator,
+            total=prepared.total,
+            connect_timeout=self._settings.connect_timeout,
+            read_timeout=self._settings.read_timeout,
+        )
+
+    def _refuse(self, member: Member, job: Job, code: Code, message: str) -> None:
+        member.preparing = member.job = None
+        self._feed(inputs.AssignRefused(member.slot, member.incarnation, job.id, job.attempt, code, message))
+
+    def stop(self, command: commands.StopAttempt) -> None:
+        """Ask for the end of an attempt, or keep it from beginning."""
+        member = self._members.get((command.slot, command.incarnation))
+        if member is None or member.doom is not None:
+            return
+        if member.preparing == (command.job, command.attempt):
+            member.aborted = True
+            return
+        message = mailbox.Stop(job=command.job, attempt=command.attempt, keep=command.keep)
+        self._post.send(member.slot, member.incarnation, message)
+
+    def allow_restart(self, command: commands.AllowRestart) -> None:
+        """The new content generation is on disk."""
+        message = mailbox.Proceed(job=command.job, attempt=command.attempt, generation=command.generation)
+        self._post.send(command.slot, command.incarnation, message)
+
+    # what workers say
+
+    def arrived(self, slot: int, incarnation: int, layers: dict[str, str]) -> None:
+        """A worker has proven who it is and asks for work."""
+        self.layers = layers
+        self._feed(inputs.WorkerReady(slot, incarnation))
+
+    def reported(self, slot: int, incarnation: int, report: mailbox.Report) -> None:
+        """A report. After a final one the workspace leaves the room, before anything else is done with it."""
+        member = self._members.get((slot, incarnation))
+        if member is None or member.doom is not None:
+            return
+        job = member.job
+        if isinstance(report, FINAL) and job is not None and job.id == report.job:
+            member.job = None
+            self._leave_room(job)
+        self._feed(inputs.WorkerReport(slot, incarnation, report))
+
+    def _leave_room(self, job: Job) -> None:
+        self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), lambda _result, _error: None)
+
+
+def _file_code(error: OSError) -> Code:
+    return FILE_CODES.get(error.errno or 0, Code.IO_ERROR)
+
+
+FILE_CODES = {28: Code.DISK_FULL, 122: Code.DISK_FULL, 13: Code.DESTINATION, 30: Code.IO_ERROR}

@@ -1,0 +1,103 @@
+"""Finished files: carries out the core's wishes about names, sealing, publishing and cleaning."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from fetchd.daemon.core import commands, inputs
+from fetchd.daemon.core.job import Job
+from fetchd.protocol.errors import Code, FetchdError
+
+from . import publish
+from .area import Areas
+from .helpers import Helpers
+from .workspace import LostError, Seal, Workspaces
+
+T = TypeVar("T")
+Reserved = Callable[[dict[str, str], BaseException | None], None]
+
+logger = logging.getLogger("fetchd")
+
+
+class Delivery:
+    """`reserved` asks the store which names in a directory live jobs have taken."""
+
+    def __init__(
+        self,
+        *,
+        helpers: Helpers,
+        workspaces: Workspaces,
+        areas: Areas,
+        reserved: Callable[[str, tuple[str, ...], Reserved], None],
+        feed: Callable[[inputs.Input], None],
+    ) -> None:
+        self._helpers = helpers
+        self._workspaces = workspaces
+        self._areas = areas
+        self._reserved = reserved
+        self._feed = feed
+
+    def probe(self, command: commands.ProbeName) -> None:
+        """Which of the names are taken: by live jobs as the store knows them, and in the directory."""
+        job, names = command.job, command.names
+
+        def known(rows: dict[str, str], error: BaseException | None) -> None:
+            held = (
+                frozenset()
+                if error is not None
+                else frozenset(n for n, owner in rows.items() if owner != job.id)
+            )
+            self._run(
+                job,
+                lambda: publish.taken(job.directory, names),
+                lambda found: inputs.NameProbed(job.id, job.attempt, names, found | held),
+            )
+
+        self._reserved(job.directory, names, known)
+
+    def seal(self, command: commands.Seal) -> None:
+        """Take the file from its worker."""
+        job = command.job
+
+        def sealed(seal: Seal) -> inputs.Input:
+            return inputs.Sealed(job.id, job.attempt, seal.size, seal.inode, seal.mtime_ns)
+
+        self._run(job, lambda: self._workspaces.seal(job, command.size), sealed)
+
+    def publish(self, command: commands.Publish) -> None:
+        """Put it under its final name."""
+        job = command.job
+        self._run(job, lambda: publish.publish(job), lambda _none: inputs.Published(job.id, job.attempt))
+
+    def clean(self, command: commands.Clean) -> None:
+        """Delete the workspace, and the area if it was the last one there."""
+        job = command.job
+
+        def clean() -> None:
+            self._workspaces.clean(job)
+            self._areas.drop_empty(job.area)
+
+        def cleaned(_result: None, error: BaseException | None) -> None:
+            if error is not None:
+                logger.warning("workspace of %s cannot be deleted: %s", job.id, error)
+
+        self._helpers.run(job.id, clean, cleaned)
+
+    def _run(self, job: Job, function: Callable[[], T], then: Callable[[T], inputs.Input]) -> None:
+        def done(result: T, error: BaseException | None) -> None:
+            if error is None:
+                self._feed(then(result))
+                return
+            match error:
+                case LostError():
+                    refused = (Code.IO_ERROR, "the workspace is gone", True)
+                case FetchdError():
+                    refused = (error.code, error.message, False)
+                case OSError():
+                    refused = (Code.IO_ERROR, error.strerror or str(error), False)
+                case _:
+                    logger.error("delivery of %s", job.id, exc_info=error)
+                    refused = (Code.INTERNAL, str(error), False)
+            self._feed(inputs.FileRefused(job.id, job.attempt, *refused))
+
+        self._helpers.run(job.id, function, done)

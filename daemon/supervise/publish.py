@@ -1,0 +1,147 @@
+"""The atomic step that puts a finished file under its final name, and can be repeated after any crash.
+
+renameat2(2) with RENAME_NOREPLACE, unless overwriting was asked for; where the file system does not know it,
+link and unlink, then a placeholder. Across mounts the file is copied beside its target first.
+"""
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+
+from fetchd.daemon.core.job import Job
+from fetchd.protocol.errors import Code, FetchdError
+
+from .workspace import LostError, home, opened
+
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def taken(directory: str, names: tuple[str, ...]) -> frozenset[str]:
+    """Which of these names exist in the directory."""
+    return frozenset(name for name in names if os.path.lexists(os.path.join(directory, name)))
+
+
+def publish(job: Job) -> None:
+    """Publish the sealed file of a job, or find that this was done before a crash.
+
+    Raises `FetchdError` with `exists`, `destination`, `disk_full` or `io_error`; `LostError` where neither the
+    workspace nor the destination has the file.
+    """
+    path = job.path
+    assert path is not None, "a file is published under a reserved name"
+    try:
+        _make_parents(job.directory, job.umask)
+        try:
+            with opened(job) as fd:
+                found = os.fstat(fd)
+                if (found.st_ino, found.st_size) != (job.inode, job.size):
+                    raise FetchdError(Code.IO_ERROR, "the finished file was replaced before it was published")
+                _move(os.path.join(home(job), "data"), path, replace=job.if_exists == "overwrite", sealed=job)
+        except LostError:
+            if not _is_ours(path, job):
+                raise
+        _sync_directory(job.directory)
+    except OSError as error:
+        raise _refusal(error, path) from None
+
+
+def _move(source: str, path: str, *, replace: bool, sealed: Job) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise FetchdError(Code.EXISTS, f"{path} is a directory")
+    try:
+        _rename(source, path, replace=replace)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_over(source, path, replace=replace, sealed=sealed)
+
+
+def _rename(source: str, path: str, *, replace: bool) -> None:
+    if replace:
+        os.rename(source, path)
+        return
+    result = _libc.renameat2(
+        AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(path), ctypes.c_uint(RENAME_NOREPLACE)
+    )
+    if result == 0:
+        return
+    error = ctypes.get_errno()
+    if error not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(error, os.strerror(error), path)
+    try:
+        os.link(source, path, follow_symlinks=False)
+    except PermissionError:
+        # neither no-replace nor links: at least nobody else can take the name in between
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.rename(source, path)
+    else:
+        os.unlink(source)
+
+
+def _copy_over(source: str, path: str, *, replace: bool, sealed: Job) -> None:
+    """Copy to a hidden file beside the target, sync, rename. Its time stamp says whose it is."""
+    if not replace and _is_ours(path, sealed, moved=True):
+        os.unlink(source)
+        return
+    hidden = os.path.join(os.path.dirname(path), f".fetchd-{sealed.id}.part")
+    try:
+        with open(source, "rb") as reading, open(hidden, "wb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fchmod(writing.fileno(), 0o666 & ~sealed.umask)
+            os.utime(writing.fileno(), ns=(sealed.mtime_ns, sealed.mtime_ns))
+            os.fsync(writing.fileno())
+        _rename(hidden, path, replace=replace)
+    except BaseException:
+        if os.path.lexists(hidden):
+            os.unlink(hidden)
+        raise
+    os.unlink(source)
+
+
+def _is_ours(path: str, job: Job, *, moved: bool = False) -> bool:
+    """Whether the file under the final name is the one that was sealed; a copy has another inode."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    same = stat.S_ISREG(found.st_mode) and found.st_size == job.size and found.st_mtime_ns == job.mtime_ns
+    return same and (moved or found.st_ino == job.inode or found.st_dev != os.stat(job.area).st_dev)
+
+
+def _make_parents(directory: str, umask: int) -> None:
+    """Make the directory and what is missing above it, and sync every parent that got a new entry."""
+    missing: list[str] = []
+    path = directory
+    while not os.path.isdir(path):
+        if os.path.lexists(path):
+            raise FetchdError(Code.DESTINATION, f"{path} is not a directory")
+        missing.append(path)
+        path = os.path.dirname(path)
+    for part in reversed(missing):
+        os.mkdir(part)
+        os.chmod(part, 0o777 & ~umask)
+        _sync_directory(os.path.dirname(part))
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _refusal(error: OSError, path: str) -> FetchdError:
+    if error.errno == errno.EEXIST:
+        return FetchdError(Code.EXISTS, f"{path} exists")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FetchdError(Code.DISK_FULL, f"no room for {path}")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
+        return FetchdError(Code.DESTINATION, f"{path}: {error.strerror}")
+    return FetchdError(Code.IO_ERROR, f"{path}: {error.strerror}")

@@ -1,0 +1,170 @@
+"""The workspaces of jobs: made, moved into a worker's room and out of it, sealed, deleted.
+
+A workspace is a directory with two files that the supervisor makes: `data`, the bytes, and `frontier`, how
+far they reach. While an attempt runs it lies in the worker's room, otherwise in `jobs/` of its staging area.
+What a worker leaves in it is not trusted.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from fetchd.daemon.core.job import Job
+from fetchd.protocol import journal
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.mailbox import Validator
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """A workspace in a worker's room, and what in it may be kept."""
+
+    path: str
+    have: tuple[tuple[int, int], ...]
+    validator: Validator
+    total: int | None
+
+
+class Seal(Struct, frozen=True, kw_only=True):
+    """What identifies a finished file."""
+
+    size: int
+    inode: int
+    mtime_ns: int
+
+
+class LostError(Exception):
+    """The workspace's data is not there any more."""
+
+
+class Workspaces:
+    """Where each workspace is. Calls for one job never overlap; the helper pool sees to that."""
+
+    def __init__(self, boot_id: str) -> None:
+        self._boot_id = boot_id
+        self._rooms: dict[str, str] = {}
+
+    def path(self, job: Job) -> str:
+        """Where the job's workspace is now, or would be."""
+        return self._rooms.get(job.id) or home(job)
+
+    def prepare(self, job: Job, room: str) -> Prepared:
+        """Make the workspace if need be, find out what may be kept, and move it into the room."""
+        here = self.path(job)
+        os.makedirs(here, mode=0o700, exist_ok=True)
+        for name, content in (("data", b""), ("frontier", journal.blank())):
+            _make(os.path.join(here, name), content)
+        have, validator, total = self._kept(job, here)
+        target = os.path.join(room, job.id)
+        if here != target:
+            os.rename(here, target)
+        self._rooms[job.id] = target
+        return Prepared(path=target, have=have, validator=validator, total=total)
+
+    def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
+        """Within one boot the frontier file is the truth; after a power cut only what was synced is."""
+        with open(os.path.join(here, "frontier"), "rb") as file:
+            frontier = journal.read(file.read(journal.SIZE + 1))
+        size = os.stat(os.path.join(here, "data"), follow_symlinks=False).st_size
+        if frontier is not None and (frontier.boot_id, frontier.generation) == (
+            self._boot_id,
+            job.generation,
+        ):
+            have, validator, total = frontier.ranges, frontier.content.validator, frontier.content.total
+        else:
+            have, total = job.synced, job.total
+            validator = Validator(etag=job.etag, last_modified=job.last_modified)
+        if any(end > size for _, end in have) or (total is not None and any(end > total for _, end in have)):
+            return (), Validator(), None
+        return have, validator, total
+
+    def retrieve(self, job: Job) -> None:
+        """Take the workspace out of the worker's room."""
+        inside = self._rooms.pop(job.id, None)
+        if inside is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(inside, home(job))
+
+    def seal(self, job: Job, size: int) -> Seal:
+        """Take a finished file from its worker, check it, and make sure that it is on the disk."""
+        self.retrieve(job)
+        with opened(job) as fd:
+            found = os.fstat(fd)
+            if found.st_size != size:
+                raise FetchdError(
+                    Code.IO_ERROR, f"the file has {found.st_size} bytes, the worker said {size}"
+                )
+            os.fchmod(fd, 0o666 & ~job.umask)
+            os.fsync(fd)
+            return Seal(size=found.st_size, inode=found.st_ino, mtime_ns=found.st_mtime_ns)
+
+    def clean(self, job: Job) -> None:
+        """Delete the workspace, wherever it is."""
+        inside = self._rooms.pop(job.id, None)
+        for path in (inside, home(job)):
+            if path is not None:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def home(job: Job) -> str:
+    """Where a workspace lies while no worker has it."""
+    return f"{job.area}/jobs/{job.id}"
+
+
+@contextlib.contextmanager
+def opened(job: Job) -> Iterator[int]:
+    """The data file, opened for reading after the checks that make it ours alone; a lease keeps it so.
+
+    A worker could have left a link, a device or a descriptor that still writes (`security.md` 6).
+    """
+    try:
+        fd = os.open(
+            os.path.join(home(job), "data"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        )
+    except FileNotFoundError:
+        raise LostError from None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+            raise FetchdError(Code.IO_ERROR, "what the worker left is not a plain file of its own")
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            raise FetchdError(Code.IO_ERROR, "the worker still writes to the finished file") from None
+        except OSError:
+            # not every file system has leases; the other checks stand
+            pass
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _make(path: str, content: bytes) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return
+    try:
+        if content:
+            os.write(fd, content)
+    finally:
+        os.close(fd)
+
+
+def sweep(area: str) -> list[str]:
+    """Bring workspaces of dead workers home and drop their rooms; the IDs of all workspaces in the area."""
+    rooms = Path(area, "rooms")
+    for room in list(rooms.iterdir()) if rooms.is_dir() else []:
+        for workspace in list(room.iterdir()) if room.is_dir() else []:
+            target = Path(area, "jobs", workspace.name)
+            if (workspace / "data").exists() and not target.exists():
+                workspace.rename(target)
+        shutil.rmtree(room, ignore_errors=True)
+    jobs = Path(area, "jobs")
+    return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []

@@ -1,0 +1,83 @@
+"""Checksums while the bytes arrive: a thread that follows the frontier of the file and hashes behind it."""
+
+import hashlib
+import os
+import threading
+
+from fetchd.protocol.errors import Code
+
+from .api import TransferError
+
+CHUNK = 1 << 20
+INLINE = 4 << 20
+"""Files up to this size are hashed at the end without a thread."""
+
+
+class Verifier:
+    """Hashes a file from its start, as far as `advance` has said; kept bytes of earlier attempts too."""
+
+    def __init__(self, fd: int, algorithm: str) -> None:
+        self._fd = fd
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._algorithm = algorithm
+        self._position = 0
+        self._frontier = 0
+        self._condition = threading.Condition()
+        self._ended = False
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def advance(self, frontier: int) -> None:
+        """Bytes up to `frontier` are in the file."""
+        with self._condition:
+            self._frontier = frontier
+            self._condition.notify()
+        if self._thread is None and frontier > INLINE:
+            self._thread = threading.Thread(target=self._run, name="verify", daemon=True)
+            self._thread.start()
+
+    def finish(self, size: int) -> str:
+        """The digest in hex of the first `size` bytes."""
+        self.advance(size)
+        self.stop()
+        if self._error is not None:
+            raise TransferError(Code.IO_ERROR, self._error.strerror or str(self._error))
+        self._catch_up()
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self._condition:
+            self._ended = True
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _catch_up(self) -> None:
+        buffer = bytearray(min(CHUNK, max(1, self._frontier - self._position)))
+        view = memoryview(buffer)
+        while self._position < self._frontier:
+            room = min(len(buffer), self._frontier - self._position)
+            count = os.preadv(self._fd, [view[:room]], self._position)
+            if count == 0:
+                raise OSError(5, "the file is shorter than what was written")
+            self._hash.update(view[:count])
+            self._position += count
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._condition:
+                    self._condition.wait_for(lambda: self._ended or self._frontier > self._position)
+                    if self._ended:
+                        return
+                self._catch_up()
+        except OSError as error:
+            self._error = error
+
+
+def matches(expected: str, digest: str) -> None:
+    """Raise `checksum_mismatch` unless `algorithm:hex` names this digest."""
+    algorithm, _, wanted = expected.partition(":")
+    if wanted != digest:
+        raise TransferError(Code.CHECKSUM_MISMATCH, f"{algorithm} is {digest}, expected {wanted}")

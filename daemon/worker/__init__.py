@@ -1,0 +1,1 @@
+"""The worker process: one room, one mailbox, one attempt at a time."""

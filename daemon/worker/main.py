@@ -1,0 +1,145 @@
+"""The worker's process: its loop over the mailbox, and the entry that the fork server calls.
+
+The loop answers at once whatever the transfer does, because the transfer runs in a thread of its own:
+progress four times a second, a heartbeat when there is nothing to say, and stops while a server keeps us
+waiting.
+"""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, cast
+
+import zmq
+from msgspec import Struct
+
+from fetchd.daemon.service import child
+from fetchd.daemon.transfer.registry import Transfers
+from fetchd.protocol import mailbox
+from fetchd.protocol.codec import decode, encode
+
+from . import room
+from .attempt import Attempt
+
+PROGRESS = 0.25
+BEAT = 5.0
+SMOOTH = 0.3
+"""Weight of the newest quarter second in the speed that is shown."""
+
+FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """What a worker is told at spawn."""
+
+    endpoint: str
+    secret: str
+    parent: int
+    workers_lock: str
+    home: str
+    ca_bundle: str
+
+
+class Worker:
+    """One worker: its mailbox, its transfers, and at most one attempt."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str) -> None:
+        self._socket = socket
+        self._ca_bundle = ca_bundle
+        self._transfers = Transfers()
+        self._reports: SimpleQueue[mailbox.Report] = SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._attempt: Attempt | None = None
+        self._shown = 0
+        self._shown_at = 0.0
+        self._speed: float | None = None
+        self._spoke = time.monotonic()
+
+    def run(self) -> None:
+        """Serve until told to leave."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        while True:
+            now = time.monotonic()
+            due = self._shown_at + PROGRESS if self._attempt is not None else self._spoke + BEAT
+            ready: dict[Any, int] = dict(poller.poll(max(0, int((due - now) * 1000) + 1)))
+            if self._wake in ready:
+                self._forward()
+            if self._socket in ready:
+                message: mailbox.ToWorker = decode(self._socket.recv(), cast(Any, mailbox.ToWorker))
+                if isinstance(message, mailbox.Leave):
+                    return
+                self._obey(message)
+            self._speak_up()
+
+    def _obey(self, message: object) -> None:
+        attempt = self._attempt
+        match message:
+            case mailbox.Assign():
+                assert attempt is None, "the supervisor assigns one attempt at a time"
+                self._speed, self._shown = None, message.have[0][1] if message.have else 0
+                self._shown_at = time.monotonic()
+                self._attempt = Attempt(message, self._transfers, self._ca_bundle, self._report)
+                self._attempt.start()
+            case mailbox.Stop(job=job, attempt=number, keep=keep):
+                if attempt is not None and (attempt.task.job, attempt.task.attempt) == (job, number):
+                    attempt.stop(keep)
+            case mailbox.Proceed(job=job, attempt=number, generation=generation):
+                if attempt is not None and (attempt.task.job, attempt.task.attempt) == (job, number):
+                    attempt.proceed(generation)
+
+    def _report(self, report: mailbox.Report) -> None:
+        """Called from the attempt's threads."""
+        self._reports.put(report)
+        os.eventfd_write(self._wake, 1)
+
+    def _forward(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        while not self._reports.empty():
+            report = self._reports.get()
+            if isinstance(report, FINAL):
+                self._attempt = None
+            self._say(report)
+
+    def _speak_up(self) -> None:
+        now = time.monotonic()
+        attempt = self._attempt
+        if attempt is not None and now >= self._shown_at + PROGRESS:
+            on_hand = attempt.on_hand
+            if attempt.responded_yet:
+                speed = max(0, on_hand - self._shown) / (now - self._shown_at)
+                self._speed = speed if self._speed is None else self._speed + SMOOTH * (speed - self._speed)
+                self._say(
+                    mailbox.Progressed(
+                        job=attempt.task.job,
+                        attempt=attempt.task.attempt,
+                        bytes=on_hand,
+                        total=attempt.total,
+                        speed=self._speed,
+                    )
+                )
+            self._shown, self._shown_at = on_hand, now
+        if now >= self._spoke + BEAT:
+            self._say(mailbox.Beat())
+
+    def _say(self, message: Struct) -> None:
+        self._socket.send(encode(message))
+        self._spoke = time.monotonic()
+
+
+def main(start: Start) -> None:
+    """Lock the room, then connect, then work."""
+    child.settle(start.parent, Path(start.workers_lock), "fetchd-worker")
+    layers = room.lock(Path(start.home))
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 1000)
+    socket.setsockopt(zmq.RECONNECT_IVL, -1)
+    socket.connect(start.endpoint)
+    socket.send(encode(mailbox.Arrived(secret=start.secret, layers=layers)))
+    Worker(socket, start.ca_bundle).run()
+    context.destroy()

@@ -1,0 +1,105 @@
+"""The frontier file of a workspace: which ranges of which content have been written, readable after a crash.
+
+The worker maps it into memory, so that an update costs no system call and survives the death of any process.
+It says nothing about what survives a power cut: that is `Synced`. Private, changed in lockstep.
+
+Layout, little-endian: magic (8 bytes), boot ID (16), generation (8), count (8), up to 64 ranges of two 8-byte
+numbers, then from `HEAD` the length (4), CRC-32 (4) and MessagePack of the validator and the total.
+"""
+
+import mmap
+import struct
+import zlib
+from pathlib import Path
+
+import msgspec
+
+from .mailbox import Validator
+
+SIZE = 8192
+MAGIC = b"fetchdJ1"
+MAX_RANGES = 64
+RANGES = 40
+HEAD = 2048
+
+_FIXED = struct.Struct("<8s16sQQ")
+_RANGE = struct.Struct("<QQ")
+_NUMBER = struct.Struct("<Q")
+_BLOB = struct.Struct("<II")
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What is being written: enough to ask the server for the rest of it."""
+
+    validator: Validator
+    total: int | None
+
+
+class Frontier(msgspec.Struct, frozen=True, kw_only=True):
+    """A frontier as it was found on disk. Ranges are `[start, end)`, ascending, not touching."""
+
+    boot_id: str
+    generation: int
+    ranges: tuple[tuple[int, int], ...]
+    content: Content
+
+
+def boot_id() -> str:
+    """The ID of this boot (random(4)): page cache written under it is still there while it lasts."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def blank() -> bytes:
+    """The content of a new frontier file; written in full, so that mapping it can never meet a hole."""
+    return bytes(SIZE)
+
+
+class Journal:
+    """The writer's side: one per attempt."""
+
+    def __init__(self, fd: int, boot: str) -> None:
+        self._map = mmap.mmap(fd, SIZE)
+        self._boot = bytes.fromhex(boot.replace("-", ""))
+
+    def begin(self, generation: int, content: Content, ranges: tuple[tuple[int, int], ...]) -> None:
+        """Start describing a content. While this runs, the file says that nothing is there."""
+        blob = msgspec.msgpack.encode(content)
+        # first no ranges, then the rest, then the count: a crash in between loses bytes, never mixes them
+        self._map[: _FIXED.size] = _FIXED.pack(MAGIC, self._boot, generation, 0)
+        self._map[HEAD : HEAD + _BLOB.size] = _BLOB.pack(len(blob), zlib.crc32(blob))
+        self._map[HEAD + _BLOB.size : HEAD + _BLOB.size + len(blob)] = blob
+        for index, pair in enumerate(ranges):
+            self.extend(index, *pair)
+        _NUMBER.pack_into(self._map, 32, max(1, len(ranges)))
+
+    def extend(self, index: int, start: int, end: int) -> None:
+        """Range `index` is now `[start, end)`; called after the bytes have been written."""
+        _RANGE.pack_into(self._map, RANGES + 16 * index, start, end)
+
+    def close(self) -> None:
+        self._map.close()
+
+
+def read(data: bytes) -> Frontier | None:
+    """A frontier from the file's bytes, or None where they are not one. The file's writer is not trusted."""
+    if len(data) != SIZE:
+        return None
+    magic, boot, generation, count = _FIXED.unpack_from(data)
+    if magic != MAGIC or count > MAX_RANGES:
+        return None
+    length, crc = _BLOB.unpack_from(data, HEAD)
+    blob = data[HEAD + _BLOB.size : HEAD + _BLOB.size + length]
+    if length > SIZE - HEAD - _BLOB.size or zlib.crc32(blob) != crc:
+        return None
+    try:
+        content = msgspec.msgpack.decode(blob, type=Content)
+    except msgspec.DecodeError:
+        return None
+    pairs = [_RANGE.unpack_from(data, RANGES + 16 * index) for index in range(count)]
+    ranges = tuple((start, end) for start, end in pairs if start != end)
+    edges = [edge for pair in ranges for edge in pair]
+    if edges != sorted(set(edges)) or any(edge >= 2**53 for edge in edges):
+        return None
+    text = boot.hex()
+    spelt = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return Frontier(boot_id=spelt, generation=generation, ranges=ranges, content=content)

@@ -1,0 +1,71 @@
+"""Facts about URLs that both sides of the mailbox agree on: origin, redaction.
+
+Parsing follows RFC 3986 by the standard library; anything that it cannot take apart is `invalid_url`.
+"""
+
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from .errors import Code, FetchdError
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
+
+SIGNATURE_PARAMETERS = frozenset(
+    {
+        "access_token", "apikey", "api_key", "auth", "auth_token", "awsaccesskeyid", "credential", "hmac",
+        "key-pair-id", "password", "policy", "secret", "sig", "signature", "token", "x-amz-credential",
+        "x-amz-security-token", "x-amz-signature", "x-goog-credential", "x-goog-signature",
+    }
+)  # fmt: skip
+"""Query parameters whose value grants access; shown as `***` (compared in lower case)."""
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of an absolute URL with a host, or `invalid_url`."""
+    if any(c <= " " or c == "\x7f" for c in url):
+        raise FetchdError(Code.INVALID_URL, "a URL has no spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise FetchdError(Code.INVALID_URL, f"malformed URL: {error}") from None
+    if not parts.scheme:
+        raise FetchdError(Code.INVALID_URL, "the URL has no scheme, such as https://")
+    if not parts.hostname or port == 0:
+        raise FetchdError(Code.INVALID_URL, "the URL has no usable host")
+    return parts
+
+
+def host_key(parts: SplitResult) -> str:
+    """`host` or `host:port` in lower case, the default port of the scheme left out; IPv6 in brackets."""
+    host = (parts.hostname or "").lower().rstrip(".")
+    if ":" in host:
+        host = f"[{host}]"
+    port = parts.port
+    return host if port is None or port == DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
+
+
+def origin(url: str) -> str:
+    """The origin of a URL as `scheme://host[:port]` (RFC 6454), default port left out."""
+    parts = split_url(url)
+    return f"{parts.scheme.lower()}://{host_key(parts)}"
+
+
+def redact(url: str) -> str:
+    """The URL as it may be shown: without userinfo, signature parameters as `***`, without a fragment."""
+    parts = split_url(url)
+    netloc = parts.netloc.rpartition("@")[2]
+    query = "&".join(_redact_parameter(pair) for pair in parts.query.split("&")) if parts.query else ""
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def _redact_parameter(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}=***" if equals and unquote(name).lower() in SIGNATURE_PARAMETERS else pair
+
+
+def userinfo(url: str) -> tuple[str, str] | None:
+    """(user, password) in a URL, decoded, or None."""
+    parts = split_url(url)
+    if "@" not in parts.netloc:
+        return None
+    return unquote(parts.username or ""), unquote(parts.password or "")
