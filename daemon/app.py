@@ -13,19 +13,16 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from fetchd.daemon.core import commands, inputs
-from fetchd.daemon.core.core import Core
+from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.core import Settings as CoreSettings
-from fetchd.daemon.core.job import Job
-from fetchd.protocol.control import List
-from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.errors import FetchdError
 from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import MAX_IPC_PATH, Endpoint, endpoint_file, runtime_dir
 from fetchd.protocol.version import __version__
@@ -42,9 +39,9 @@ from .router.zap import Authorizer
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
-from .store import reader
+from .sources import Sources
 from .store.database import Database
-from .store.reader import PageAnswer, Reader
+from .store.reader import Reader
 from .store.thread import Store
 from .supervise import workspace
 from .supervise.area import Areas
@@ -52,7 +49,7 @@ from .supervise.crew import Crew
 from .supervise.crew import Settings as CrewSettings
 from .supervise.delivery import Delivery
 from .supervise.helpers import Helpers
-from .supervise.spawn import Child, Spawner
+from .supervise.spawn import Spawner
 from .supervise.workspace import Workspaces
 from .worker import main as worker
 
@@ -67,6 +64,9 @@ OPEN_FILES = 65_536
 CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
+RELOAD_PAUSE = 1_000_000
+RELOAD_MAX = 30_000_000
+"""µs between a fault of the store and the attempt to start anew from it; doubled while it lasts."""
 
 
 class StartError(Exception):
@@ -84,8 +84,7 @@ class App:
         self.epoch = secrets.token_hex(8)
         self.boot = boot_id()
         self.cleanup = contextlib.ExitStack()
-        self.reader_child: Child | None = None
-        self.failed = False
+        self._failures = 0
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
@@ -101,7 +100,7 @@ class App:
             self.waits.end_all()
             self._stop_children()
         logger.info("stopped")
-        return 1 if self.failed else 0
+        return 0
 
     # start
 
@@ -140,7 +139,15 @@ class App:
         keep(self.control.close)
         self.publisher = Publisher(self.context, runtime / "events", self.epoch)
         keep(self.publisher.close)
-        self.reader = Reader(self.context, runtime, self._start_reader)
+        self.sources = Sources(
+            store=self.store,
+            areas=self.areas,
+            helpers=self.helpers,
+            spawner=self.spawner,
+            loop=self.loop,
+            lock=self.lock,
+        )
+        self.reader = self.sources.reader = Reader(self.context, runtime, self.sources.start_reader)
         keep(self.reader.close)
         self.signals = Signals(signal.SIGTERM, signal.SIGINT)
         keep(self.signals.close)
@@ -154,17 +161,10 @@ class App:
         )
 
     def _begin(self) -> None:
-        """The core and what carries out its commands; called again after a failed commit."""
+        """The core and what carries out its commands."""
         config = self.config
-        settings = CoreSettings(
-            workers=config.workers,
-            stop_grace=int(config.stop_grace * 1e6),
-            drain_timeout=int(config.drain_timeout * 1e6),
-            idle_timeout=int(config.idle_timeout * 1e6),
-            default_area=self.areas.default,
-        )
         loaded = self.store.database.load(self.boot, boot_time(), time.time_ns() // 1000)
-        self.engine = Engine(Core(settings, loaded), self.store.commit, self._store_failed)
+        self.engine = Engine(self._core(loaded), self.store.commit, self._commit_failed)
         self.crew = Crew(
             settings=CrewSettings(
                 connect_timeout=config.connect_timeout,
@@ -204,14 +204,25 @@ class App:
         self._watch()
         self.engine.start()
 
+    def _core(self, loaded: Loaded) -> Core:
+        config = self.config
+        settings = CoreSettings(
+            workers=config.workers,
+            stop_grace=int(config.stop_grace * 1e6),
+            drain_timeout=int(config.drain_timeout * 1e6),
+            idle_timeout=int(config.idle_timeout * 1e6),
+            default_area=self.areas.default,
+        )
+        return Core(settings, loaded)
+
     def _outside(self) -> Outside:
         return Outside(
-            lookup=self._look_up,
-            resolve=self._resolve,
-            page=self._page,
+            lookup=self.sources.look_up,
+            resolve=self.sources.resolve,
+            page=self.sources.page,
             seq=self.publisher.seq,
             workspace=self.workspaces.path,
-            worker_pid=lambda slot, incarnation: self.crew.pid(slot, incarnation),
+            worker_pid=self.crew.pid,
             sandbox=lambda: self.crew.layers,
         )
 
@@ -316,88 +327,38 @@ class App:
 
         return done
 
-    def _look_up(
-        self,
-        owner: str | None,
-        req: str,
-        ids: Sequence[str],
-        names: list[tuple[str, str]],
-        then: Callable[..., None],
-    ) -> None:
-        def read(database: Database) -> tuple[Any, dict[str, Job], dict[str, str]]:
-            reply = None if owner is None else database.reply(owner, req)
-            by_directory: dict[str, list[str]] = {}
-            for directory, name in names:
-                by_directory.setdefault(directory, []).append(name)
-            paths = {
-                f"{directory.rstrip('/')}/{name}": job
-                for directory, group in by_directory.items()
-                for name, job in database.reserved(directory, group).items()
-            }
-            return reply, database.by_ids(ids), paths
-
-        def done(result: Any, error: BaseException | None) -> None:
-            then(*(result if error is None else (None, {}, {})), error)
-
-        self.store.call(read, done)
-
-    def _resolve(self, directories: set[str], then: Callable[..., None]) -> None:
-        def resolve() -> dict[str, tuple[str, str]]:
-            return {directory: self.areas.for_directory(directory) for directory in directories}
-
-        def resolved(places: dict[str, tuple[str, str]], error: BaseException | None) -> None:
-            if error is not None:
-                known = isinstance(error, FetchdError)
-                then({}, error if known else FetchdError(Code.DESTINATION, str(error)))
-                return
-            for _, area in places.values():
-                if area != self.areas.default:
-                    wall = time.time_ns() // 1000
-                    add = partial(Database.add_area, path=area, wall=wall)
-                    self.store.call(add, self._loaded(lambda _none: None))
-            then(places, None)
-
-        self.helpers.run("directories", resolve, resolved)
-
-    # the reading helper
-
-    def _page(self, owner: str, query: List, then: Callable[..., None]) -> None:
-        self.reader.ask(owner, query, lambda answer: self._paged(answer, then))
-
-    @staticmethod
-    def _paged(answer: PageAnswer, then: Callable[..., None]) -> None:
-        then(answer.jobs, answer.cursor, answer.error)
-
-    def _start_reader(self, endpoint: str) -> None:
-        database, lock = str(self.store.path), str(self.lock.workers_file)
-
-        def start() -> Child:
-            return self.spawner.spawn(reader.main, lambda parent: (database, endpoint, parent, lock))
-
-        def started(child: Child, error: BaseException | None) -> None:
-            if error is not None:
-                logger.error("the reading helper does not start: %s", error)
-                self.reader.lost()
-                return
-            self.reader_child = child
-            self.loop.add(child.sentinel, partial(self._reader_died, child))
-
-        self.helpers.run("reader", start, started)
-
-    def _reader_died(self, child: Child) -> None:
-        self.loop.remove(child.sentinel)
-        child.reap()
-        self.reader_child = None
-        self.reader.lost()
-
     # trouble and the end
 
+    def _commit_failed(self, error: BaseException, tokens: list[object]) -> None:
+        """Nothing of the batch was done. Tell those who asked, then start the core anew from the store."""
+        for token in tokens:
+            self.requests.lost(token)
+        self._store_failed(error)
+
     def _store_failed(self, error: BaseException) -> None:
-        """Nothing of the batch was done. Give up this core; a new life of the daemon starts from the store."""
-        logger.error("the database did not take a change, stopping: %s", error)
+        logger.error("the database is in trouble, starting anew from it: %s", error)
         self.engine.abandon()
-        self.failed = True
-        self.loop.stop()
+        self.crew.kill_all()
+        self._failures += 1
+        pause = min(RELOAD_MAX, RELOAD_PAUSE << min(self._failures - 1, 10))
+        self.loop.at(boot_time() + pause, self._reload)
+
+    def _reload(self) -> None:
+        """Load the core from the store, once no worker and no helper acts for the old one."""
+        if not (self.crew.empty and self.helpers.idle()):
+            self.loop.at(boot_time() + RELOAD_PAUSE // 10, self._reload)
+            return
+
+        def loaded(found: Loaded, error: BaseException | None) -> None:
+            if error is not None:
+                self._store_failed(error)
+                return
+            logger.info("started anew from the database at revision %d", found.revision)
+            self.engine.revive(self._core(found))
+
+        self.store.call(
+            lambda database: database.load(self.boot, boot_time(), time.time_ns() // 1000), loaded
+        )
 
     def _stop_children(self) -> None:
         """End every worker and let their last effects settle, so that the next start finds a clean house."""
@@ -406,8 +367,7 @@ class App:
         until = boot_time() + 2_000_000
         while not (self.crew.empty and self.helpers.idle()) and boot_time() < until:
             self.loop.turn(max(0.0, (until - boot_time()) / 1e6))
-        if self.reader_child is not None:
-            self.reader_child.kill()
+        self.sources.close()
 
 
 def _raise_open_files() -> None:

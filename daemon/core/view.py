@@ -7,9 +7,17 @@ from .slot import Run
 
 
 def snapshot(
-    job: Job, *, shown: tuple[State, Reason | None] | None = None, run: Run | None = None, seq: int = 0
+    job: Job,
+    *,
+    shown: tuple[State, Reason | None] | None = None,
+    run: Run | None = None,
+    workspace: str | None = None,
+    seq: int = 0,
 ) -> JobSnapshot:
-    """The snapshot of a job; `shown` is its state behind its gates, `run` its attempt if there is one."""
+    """The snapshot of a job.
+
+    `shown` is its state behind its gates, `run` its attempt if there is one, `workspace` where that is now.
+    """
     state, reason = shown or (job.state, job.reason)
     on_hand, total, speed = job.bytes, job.total, None
     if run is not None and run.attempt == job.attempt and job.state is State.RUNNING:
@@ -22,7 +30,7 @@ def snapshot(
         reason=reason,
         url=job.url,
         path=None if name is None else join(job.directory, name),
-        workspace=None if job.terminal or not job.attempt else f"{job.area}/jobs/{job.id}",
+        workspace=workspace,
         options={
             "directory": job.directory,
             "name": job.wanted,

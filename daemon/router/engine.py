@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from fetchd.daemon.core import inputs
-from fetchd.daemon.core.commands import Command, Durable, Effect, Event, Log, SaveJob
+from fetchd.daemon.core.commands import Command, Durable, Effect, Event, Log, Refuse, Reply, SaveJob
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.job import Moment
 from fetchd.daemon.core.view import snapshot
@@ -26,12 +26,19 @@ Commit = Callable[[list[Entry], Callable[[None, BaseException | None], None]], N
 
 
 class Engine:
-    """Feeds the core and carries its commands out. `failed` is called when a batch could not be committed."""
+    """Feeds the core and carries its commands out.
 
-    def __init__(self, core: Core, commit: Commit, failed: Callable[[BaseException], None]) -> None:
+    `failed(error, tokens)` is called when a batch could not be committed, with the tokens of the requests
+    whose answers are lost by it. The core is given up then; `revive` goes on with one that was loaded anew.
+    """
+
+    def __init__(
+        self, core: Core, commit: Commit, failed: Callable[[BaseException, list[object]], None]
+    ) -> None:
         self.core = core
         self._commit = commit
         self._failed = failed
+        self._tokens: list[object] = []
         self._inputs: list[inputs.Input] = []
         self._batch: list[Entry] = []
         self._effects: list[Callable[[], None]] = []
@@ -50,8 +57,21 @@ class Engine:
         self._sort(self.core.start(moment()))
 
     def feed(self, event: inputs.Input) -> None:
-        """An input for this turn."""
-        self._inputs.append(event)
+        """An input for this turn; while the core is given up there is nobody to hear it."""
+        if not self._dead:
+            self._inputs.append(event)
+
+    @property
+    def dead(self) -> bool:
+        """Whether the core has been given up and nothing is carried out."""
+        return self._dead
+
+    def revive(self, core: Core) -> None:
+        """Go on with a core that was loaded from the store."""
+        self.core = core
+        self._dead = self._in_flight = False
+        self.start()
+        self._flush()
 
     def after(self, action: Callable[[], None]) -> None:
         """Do something when everything decided so far is on disk: at once, if it is."""
@@ -78,6 +98,7 @@ class Engine:
         self._inputs.clear()
         self._batch.clear()
         self._effects.clear()
+        self._tokens.clear()
 
     def deadline(self) -> int | None:
         """When the core wants to hear of the time."""
@@ -98,6 +119,8 @@ class Engine:
                     self._stamp = command.stamp
                 self._batch.append((command, None))
             elif isinstance(command, Effect):
+                if isinstance(command, Reply | Refuse):
+                    self._tokens.append(command.token)
                 self._effects.append(lambda command=command: self._handlers[type(command)](command))  # type: ignore[misc]
             elif isinstance(command, Log):
                 logger.log(logging.getLevelName(command.level.upper()), "%s", command.message)
@@ -112,24 +135,32 @@ class Engine:
             if self._batch:
                 batch, self._batch = self._batch, []
                 effects, self._effects = self._effects, []
-                stamp, self._in_flight = self._stamp, True
-                self._commit(batch, partial(self._committed, stamp, effects))
+                tokens, self._tokens = self._tokens, []
+                self._in_flight = True
+                self._commit(batch, partial(self._committed, self._stamp, effects, tokens))
                 return
             if not self._effects:
                 return
             effects, self._effects = self._effects, []
+            self._tokens.clear()
             for effect in effects:
                 effect()
 
     def _committed(
-        self, stamp: int, effects: list[Callable[[], None]], _none: None, error: BaseException | None
+        self,
+        stamp: int,
+        effects: list[Callable[[], None]],
+        tokens: list[object],
+        _none: None,
+        error: BaseException | None,
     ) -> None:
         if self._dead:
             return
         self._in_flight = False
         if error is not None:
+            tokens += self._tokens
             self.abandon()
-            self._failed(error)
+            self._failed(error, tokens)
             return
         self._sort(self.core.handle(inputs.Committed(stamp), moment()))
         for effect in effects:

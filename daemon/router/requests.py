@@ -21,7 +21,7 @@ from fetchd.protocol.ids import new_correlation_id
 from fetchd.protocol.job import JobSnapshot
 from fetchd.protocol.version import PROTOCOL, __version__
 
-from .control import Caller, Control
+from .control import Caller, Control, Handler
 from .engine import Engine
 from .loop import Loop
 from .waits import Waits
@@ -76,16 +76,25 @@ class Requests:
         self._waits = waits
         self._facts = facts
         self._outside = outside
-        control_socket.handlers.update(
-            hello=self.hello,
-            submit=self.submit,
-            get=self.get,
-            list=self.list_jobs,
-            wait=self.wait,
-            cancel=self.cancel,
-            status=self.status,
-            shutdown=self.shutdown,
-        )
+        handlers: dict[str, Handler] = {
+            "hello": self.hello,
+            "submit": self.submit,
+            "get": self.get,
+            "list": self.list_jobs,
+            "wait": self.wait,
+            "cancel": self.cancel,
+            "status": self.status,
+            "shutdown": self.shutdown,
+        }
+        control_socket.handlers.update({name: self._guarded(handler) for name, handler in handlers.items()})
+
+    def _guarded(self, handler: Handler) -> Handler:
+        def guarded(caller: Caller, body: Any) -> None:
+            if self._engine.dead:
+                raise FetchdError(Code.STORE_FAILED, "the database is in trouble", retry_after=1.0)
+            handler(caller, body)
+
+        return guarded
 
     @property
     def _core(self) -> Core:
@@ -102,6 +111,11 @@ class Requests:
         error = FetchdError(command.code, command.message)
         error.details = command.details
         self._control.refuse(command.token, error)
+
+    def lost(self, token: object) -> None:
+        """A request whose batch could not be committed: nothing of it was done."""
+        assert isinstance(token, Caller)
+        self._control.refuse(token, FetchdError(Code.STORE_FAILED, retry_after=1.0))
 
     # handlers
 
@@ -300,10 +314,14 @@ class Requests:
     def view(self, job: Job) -> JobSnapshot:
         """A job as the outside sees it now."""
         run = self._core.runs.get(job.id)
-        shown = snapshot(job, shown=self._core.gates.shown(job), run=run, seq=self._outside.seq(job.id))
-        if shown.workspace is not None:
-            shown = msgspec.structs.replace(shown, workspace=self._outside.workspace(job))
-        return shown
+        lying = job.attempt > 0 and not job.terminal
+        return snapshot(
+            job,
+            shown=self._core.gates.shown(job),
+            run=run,
+            workspace=self._outside.workspace(job) if lying else None,
+            seq=self._outside.seq(job.id),
+        )
 
     def _freshened(self, entry: dict[str, Any]) -> JobSnapshot:
         """A job from a page of the store, with what memory knows better."""

@@ -69,7 +69,7 @@ class StateLock:
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot (proc(5), field 22 of stat); 0 where there is none."""
+    """When a process started, in clock ticks since boot (proc(5): field 22 of stat); 0 for no process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (OSError, UnicodeDecodeError):

@@ -13,6 +13,7 @@ import msgspec
 import zmq
 
 from fetchd.daemon.core.gates import Gate, GateKey, Gates
+from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.view import snapshot
 from fetchd.daemon.service import child
 from fetchd.protocol import control
@@ -78,9 +79,17 @@ def page(connection: sqlite3.Connection, request: PageRequest) -> PageAnswer:
     )
     return PageAnswer(
         token=request.token,
-        jobs=[msgspec.to_builtins(snapshot(job, shown=gates.shown(job))) for job in found],
+        jobs=[
+            msgspec.to_builtins(snapshot(job, shown=gates.shown(job), workspace=_workspace(job)))
+            for job in found
+        ],
         cursor=found[-1].revision if more and found else None,
     )
+
+
+def _workspace(job: Job) -> str | None:
+    """Where the workspace of a job lies that no worker has; the loop knows better of the others."""
+    return f"{job.area}/jobs/{job.id}" if job.attempt and not job.terminal else None
 
 
 def _rows(

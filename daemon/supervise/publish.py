@@ -29,8 +29,8 @@ def taken(directory: str, names: tuple[str, ...]) -> frozenset[str]:
 def publish(job: Job) -> None:
     """Publish the sealed file of a job, or find that this was done before a crash.
 
-    Raises `FetchdError` with `exists`, `destination`, `disk_full` or `io_error`; `LostError` where neither the
-    workspace nor the destination has the file.
+    Raises `FetchdError` with `exists`, `destination`, `disk_full` or `io_error`; `LostError` where neither
+    the workspace nor the destination has the file.
     """
     path = job.path
     assert path is not None, "a file is published under a reserved name"

@@ -1,0 +1,124 @@
+"""What the commands share: options for reaching the daemon, a client, and IDs written short."""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.ids import is_correlation_id
+
+from . import text
+from .output import note
+
+if TYPE_CHECKING:
+    from fetchd.client.sync import Client
+    from fetchd.protocol.job import JobSnapshot
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout.")
+
+
+def reaches_daemon(command: F) -> F:
+    """Give a command the options --socket and --no-start, and a `reach` to open a client with.
+
+    They are passed on as one argument `reach`, a function that returns a context manager.
+    """
+
+    @click.option("--socket", metavar="PATH", help="The daemon's control socket (else FETCHD_SOCKET).")
+    @click.option("--no-start", is_flag=True, help="Do not start a daemon if none runs.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, socket: str | None, no_start: bool, **kwargs: Any) -> Any:
+        return command(*args, reach=lambda: client(socket, start=not no_start), **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # click looks at the attributes, which wraps() keeps
+
+
+Reach = Callable[[], contextlib.AbstractContextManager["Client"]]
+
+
+@contextlib.contextmanager
+def client(socket: str | None, *, start: bool, timeout: float = 30.0) -> "Iterator[Client]":
+    """A client for one command."""
+    from fetchd.client.sync import Client
+
+    with Client(socket, start=start, timeout=timeout, notice=note) as opened:
+        yield opened
+
+
+def resolve(client: "Client", ids: Iterable[str]) -> "list[JobSnapshot]":
+    """The jobs that these IDs, or unique beginnings of IDs, name; each once, in order.
+
+    Raises `no_such_job`, `invalid_id`, and click.UsageError where a beginning fits several jobs.
+    """
+    wanted = list(dict.fromkeys(ids))
+    for written in wanted:
+        if not is_correlation_id(written):
+            raise FetchdError(Code.INVALID_ID, job=written)
+    exact = client.find(wanted)
+    found: dict[str, JobSnapshot] = {}
+    for written in wanted:
+        job = exact.get(written) or _by_prefix(client, written)
+        found.setdefault(job.id, job)
+    return list(found.values())
+
+
+def _by_prefix(client: "Client", prefix: str) -> "JobSnapshot":
+    matches = [job.last for job in client.list(prefix=prefix, limit=2) if job.last is not None]
+    if not matches:
+        raise FetchdError(Code.NO_SUCH_JOB, job=prefix)
+    if len(matches) > 1:
+        names = " and ".join(match.id for match in matches)
+        raise click.UsageError(f"{prefix} is the beginning of several jobs, {names} among them")
+    return matches[0]
+
+
+class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """`KEY<separator>VALUE`, as a tuple."""
+
+    def __init__(self, separator: str, name: str) -> None:
+        self.separator = separator
+        self.name = name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split; a missing separator or key is a usage error."""
+        key, separator, rest = str(value).partition(self.separator)
+        if not separator or not key.strip():
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return key.strip(), rest.strip()
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """Seconds from `90`, `2h`, `1h30m`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse."""
+        if isinstance(value, float):
+            return value
+        try:
+            return text.parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Since(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """A time, or a duration before now, as integer microseconds UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse."""
+        if isinstance(value, int):
+            return value
+        try:
+            return text.parse_since(str(value), time.time_ns() // 1000)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -1,0 +1,119 @@
+"""`fetchd daemon`: the life cycle.
+
+What needs the daemon's code is run by exec of `python -m fetchd.daemon`; it is never imported here.
+"""
+
+import os
+import select
+import sys
+from typing import NoReturn
+
+import click
+
+from fetchd.protocol.control import DaemonStatus
+from fetchd.protocol.errors import Code, FetchdError
+
+from . import text
+from .context import client, json_option
+from .output import describe, note, print_json, status_json
+
+STOP_TIMEOUT = 5.0
+"""Seconds of silence after which a daemon that was told to stop is taken to have heard it."""
+
+socket_option = click.option("--socket", metavar="PATH", help="The daemon's control socket.")
+
+
+@click.group()
+def daemon() -> None:
+    """Start, stop and look at the daemon."""
+
+
+@daemon.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> NoReturn:
+    """Run the daemon in the foreground; all arguments are passed on to it."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "fetchd.daemon", "run", *arguments])  # noqa: S606
+
+
+@daemon.command()
+def start() -> None:
+    """Start the daemon in the background and wait until it is ready."""
+    from fetchd.client.start import start_daemon
+    from fetchd.protocol import paths
+
+    state = paths.state_dir()
+    if start_daemon(state, note) is None:
+        endpoint = paths.read_endpoint(state)
+        note(f"the daemon runs already{f' (pid {endpoint.pid})' if endpoint else ''}")
+
+
+@daemon.command()
+@click.option("--now", is_flag=True, help="Do not let running downloads save their progress first.")
+@socket_option
+def stop(now: bool, socket: str | None) -> None:
+    """Stop the daemon and wait until it is gone. Downloads go on when it is started again."""
+    from fetchd.client.locate import Finder
+
+    if Finder(socket).find() is None:
+        note("no daemon runs")
+        return
+    with client(socket, start=False, timeout=STOP_TIMEOUT) as c:
+        pid = c.status().pid
+        process = _pidfd(pid)
+        try:
+            c.shutdown(now=now)
+        except FetchdError as error:
+            # It may be gone before its answer is out; whether it is, the process tells.
+            if error.code is not Code.NO_DAEMON or process is None:
+                raise
+    if process is not None:
+        poller = select.poll()
+        poller.register(process, select.POLLIN)
+        poller.poll()
+        os.close(process)
+    note(f"stopped the daemon (pid {pid})")
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None  # in another PID namespace, or just gone
+
+
+@daemon.command()
+@json_option
+@socket_option
+def status(as_json: bool, socket: str | None) -> None:
+    """How the daemon is. Exit code 3 if none runs."""
+    with client(socket, start=False) as c:
+        answer = c.status()
+    if as_json:
+        print_json(status_json(answer))
+    else:
+        describe(_lines(answer))
+
+
+def _lines(status: DaemonStatus) -> list[tuple[str, str]]:
+    workers = [
+        f"{w.slot}: {text.clean(w.state)}"
+        + (f", pid {w.pid}" if w.pid is not None else "")
+        + (f", job {w.job}" if w.job else "")
+        for w in status.workers
+    ]
+    lines = [
+        ("daemon", f"pid {status.pid}, version {status.version}{', stopping' if status.draining else ''}"),
+        ("started", text.local_time(status.started)),
+        ("state", text.clean(status.state_dir)),
+        *((f"{name} socket", text.clean(endpoint)) for name, endpoint in status.sockets.items()),
+        ("epoch", status.epoch),
+        ("revision", str(status.revision)),
+        ("sandbox", ", ".join(f"{layer}: {what}" for layer, what in status.sandbox.items()) or "none"),
+        ("jobs", ", ".join(f"{count} {state}" for state, count in status.counts.items() if count) or "none"),
+        ("loop p99", f"{status.loop_p99 * 1000:.1f} ms"),
+    ]
+    lines += [("worker", worker) for worker in workers]
+    return [(name, text.clean(value)) for name, value in lines]

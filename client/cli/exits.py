@@ -1,0 +1,70 @@
+"""Exit codes: the one place that maps outcomes to numbers. Causes are string codes, never more numbers."""
+
+from collections.abc import Iterable
+
+from fetchd.protocol.errors import Code
+from fetchd.protocol.job import JobSnapshot, State
+
+OK, FAILED, USAGE, NO_DAEMON, NO_SUCH_JOB, TIMED_OUT, CANCELLED, DENIED, INTERRUPTED = (
+    0, 1, 2, 3, 4, 5, 6, 7, 130,
+)  # fmt: skip
+
+MEANINGS = {
+    OK: "all is well",
+    FAILED: "a job failed, or the daemon could not do it",
+    USAGE: "the command line, or what it asks for, is wrong",
+    NO_DAEMON: "no daemon answers",
+    NO_SUCH_JOB: "no such job",
+    TIMED_OUT: "the time to wait ran out",
+    CANCELLED: "a job was cancelled",
+    DENIED: "you may not do this",
+    INTERRUPTED: "interrupted by Ctrl-C",
+}
+
+REFUSALS = {
+    Code.BAD_REQUEST: USAGE,
+    Code.UNSUPPORTED_FIELD: USAGE,
+    Code.TOO_LARGE: USAGE,
+    Code.INVALID_URL: USAGE,
+    Code.UNSUPPORTED_SCHEME: USAGE,
+    Code.INVALID_CHECKSUM: USAGE,
+    Code.INVALID_DIRECTORY: USAGE,
+    Code.INVALID_NAME: USAGE,
+    Code.INVALID_ID: USAGE,
+    Code.CONFLICT: USAGE,
+    Code.NO_DAEMON: NO_DAEMON,
+    Code.NO_SUCH_JOB: NO_SUCH_JOB,
+    Code.WAIT_TIMEOUT: TIMED_OUT,
+    Code.CANCELLED: CANCELLED,
+    Code.DENIED: DENIED,
+}
+"""Exit codes of refused requests; every other code is FAILED."""
+
+HINTS = {
+    Code.EXISTS: "keep both with --if-exists rename, or use skip or overwrite",
+    Code.PATH_RESERVED: "choose another name with -o, or --if-exists rename",
+    Code.CONFLICT: "the ID is taken by a different download; choose another with --id",
+    Code.NO_DAEMON: "start it with: fetchd daemon start",
+    Code.DRAINING: "try again when it has stopped; a new one is then started",
+    Code.DESTINATION: "check that the directory can be written, or choose one with -d",
+    Code.INVALID_URL: "a URL begins with https:// or http://",
+    Code.UNSUPPORTED_SCHEME: "a URL begins with https:// or http://",
+    Code.CHECKSUM_MISMATCH: "the file was not kept; check the checksum with its publisher",
+    Code.UNAUTHORIZED: "send credentials with --header 'Authorization: …'",
+    Code.WAIT_TIMEOUT: "the job goes on; wait longer with --timeout",
+    Code.NO_SUCH_JOB: "fetchd ls shows the jobs there are",
+}
+"""What to do next, where that helps."""
+
+
+def of_refusal(code: Code) -> int:
+    """The exit code of a request that was refused, or of waiting that failed."""
+    return REFUSALS.get(code, FAILED)
+
+
+def of_jobs(jobs: Iterable[JobSnapshot]) -> int:
+    """The exit code of jobs that are over: failures before cancellations."""
+    states = {job.state for job in jobs}
+    if State.FAILED in states:
+        return FAILED
+    return CANCELLED if State.CANCELLED in states else OK

@@ -1,0 +1,155 @@
+"""Commands about jobs that exist: ls, show, wait, cancel."""
+
+import click
+
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.job import JobSnapshot, State
+
+from . import exits, text
+from .context import Duration, Pairs, Reach, Since, json_option, reaches_daemon, resolve
+from .output import describe, job_json, note, outcome_json, print_json, report, table
+
+HEAD = ("ID", "STATE", "DONE", "SIZE", "SPEED", "LEFT", "NAME")
+
+
+@click.command()
+@click.option("--state", "states", multiple=True, type=click.Choice([str(s) for s in State]),
+              help="Only jobs in this state (repeatable).")  # fmt: skip
+@click.option("--label", "labels", multiple=True, type=Pairs("=", "KEY=VALUE"),
+              help="Only jobs with this label (repeatable).")  # fmt: skip
+@click.option("--since", type=Since(), default=0, metavar="TIME",
+              help="Only jobs active since a time (RFC 3339) or for a duration (2h).")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most jobs shown.")
+@json_option
+@reaches_daemon
+def ls(
+    reach: Reach, states: tuple[str, ...], labels: tuple[tuple[str, str], ...], since: int, limit: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """List jobs, newest activity first, finished ones too."""
+    with reach() as client:
+        # One more than is shown tells whether there are more.
+        found = client.list(states=states, labels=dict(labels), since=since, limit=limit + 1)
+        jobs = [job.last for job in found if job.last is not None]
+    shown = jobs[:limit]
+    if as_json:
+        print_json([job_json(job) for job in shown])
+    elif shown:
+        table(HEAD, [_row(job) for job in shown])
+    if len(jobs) > limit and not as_json:
+        note(f"there are more than these {limit}; see --limit")
+
+
+def _row(job: JobSnapshot) -> tuple[str, ...]:
+    done = text.percent(job.bytes, job.total)
+    running = job.state is State.RUNNING
+    why = f" ({job.error.code})" if job.error is not None and job.state is not State.COMPLETED else ""
+    return (
+        job.id,
+        job.state + (f": {job.reason}" if job.reason else ""),
+        "" if done is None else f"{done} %",
+        text.size(job.total if job.total is not None else job.bytes or None),
+        text.speed(job.speed) if running else "",
+        text.duration(job.eta) if running else "",
+        text.name_of(job) + text.clean(why),
+    )
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@json_option
+@reaches_daemon
+def show(reach: Reach, job_id: str, as_json: bool) -> None:
+    """Show everything about one job."""
+    with reach() as client:
+        job = resolve(client, [job_id])[0]
+    if as_json:
+        print_json(job_json(job))
+    else:
+        describe(_details(job))
+
+
+def _details(job: JobSnapshot) -> list[tuple[str, str]]:
+    done = text.percent(job.bytes, job.total)
+    lines: list[tuple[str, str | None]] = [
+        ("id", job.id),
+        ("state", job.state + (f" ({job.reason})" if job.reason else "")),
+        ("error", f"{job.error.code}: {job.error.message}" if job.error else None),
+        ("url", job.url),
+        ("path", job.path),
+        ("checksum", job.checksum),
+        ("size", text.size(job.total)),
+        ("on hand", text.size(job.bytes) + (f" ({done} %)" if done is not None else "")),
+        ("speed", text.speed(job.speed) if job.speed is not None else None),
+        ("left", text.duration(job.eta) if job.eta is not None else None),
+        ("wasted", text.size(job.bytes_wasted) if job.bytes_wasted else None),
+        ("attempt", str(job.attempt)),
+        ("priority", str(job.priority)),
+        ("group", job.group),
+        ("labels", ", ".join(f"{k}={v}" for k, v in job.labels.items()) or None),
+        ("options", ", ".join(f"{k}={v}" for k, v in job.options.items()) or None),
+        ("submitted", text.local_time(job.created)),
+        ("started", text.local_time(job.started)),
+        ("finished", text.local_time(job.finished)),
+        ("not before", text.local_time(job.not_before) if job.not_before is not None else None),
+        ("workspace", job.workspace),
+        ("owner", job.owner),
+        ("revision", str(job.revision)),
+    ]
+    return [(name, text.clean(value)) for name, value in lines if value is not None]
+
+
+@click.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--timeout", type=Duration(), help="Give up after this long (exit code 5).")
+@click.option("--any", "any_one", is_flag=True, help="Return once one of them is over, not all.")
+@json_option
+@reaches_daemon
+def wait(reach: Reach, ids: tuple[str, ...], timeout: float | None, any_one: bool, as_json: bool) -> int:
+    """Wait until jobs are over. Ctrl-C stops waiting, not the jobs."""
+    with reach() as client:
+        from fetchd.client.jobs import failure
+
+        jobs = resolve(client, ids)
+        over = client.wait([job.id for job in jobs], timeout, "any" if any_one else "all")
+    if as_json:
+        print_json([job_json(job) for job in over])
+    else:
+        for job in over:
+            error = failure(job)
+            if error is None:
+                note(completed_line(job))
+            else:
+                report(error, as_json)
+    return exits.of_jobs(over)
+
+
+def completed_line(job: JobSnapshot) -> str:
+    """Where a delivered file is."""
+    skipped = f", {job.reason}" if job.reason else ""
+    return f"{job.id}: completed{skipped}: {text.clean(job.path or '?')} ({text.size(job.bytes)})"
+
+
+@click.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@json_option
+@reaches_daemon
+def cancel(reach: Reach, ids: tuple[str, ...], as_json: bool) -> int:
+    """Cancel jobs for good and delete what they have fetched so far. Delivered files stay."""
+    with reach() as client:
+        jobs = resolve(client, ids)
+        outcomes = client.cancel([job.id for job in jobs])
+    if as_json:
+        print_json([outcome_json(outcome) for outcome in outcomes])
+    code = exits.OK
+    for outcome in outcomes:
+        if outcome.code is None:
+            if not as_json:
+                note(f"{outcome.id}: cancelled")
+            continue
+        known = outcome.code in set(Code)
+        refused = Code(outcome.code) if known else Code.INTERNAL
+        message = f"the job is {outcome.state} already" if refused is Code.TOO_LATE and outcome.state else ""
+        report(FetchdError(refused, message or ("" if known else outcome.code), job=outcome.id), as_json)
+        code = code or exits.of_refusal(refused)
+    return code

@@ -1,0 +1,103 @@
+"""How things look in text: names made harmless, sizes, speeds, durations, times. Pure; no output here."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import PurePath
+from urllib.parse import unquote, urlsplit
+
+from fetchd.protocol.job import JobSnapshot
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SPAN = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
+
+
+def clean(text: str) -> str:
+    """Text that may come from a server or another user, safe to print on a terminal and on one line.
+
+    Control characters, escapes, line ends, invisible and direction-changing characters are shown as Python
+    escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def size(count: float | None) -> str:
+    """Bytes in units of 1024; "?" if unknown."""
+    if count is None:
+        return "?"
+    amount, unit = float(count), 0
+    while amount >= 1023.95 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{count:.0f} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def speed(rate: float | None) -> str:
+    """Bytes a second; "?" if unknown."""
+    return "?" if rate is None else f"{size(rate)}/s"
+
+
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds as `1:02:03` or `0:05`; "?" if unknown."""
+    if seconds is None:
+        return "?"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def rfc3339(time: int | None) -> str | None:
+    """Integer microseconds UTC as RFC 3339 with microseconds and Z; None stays None."""
+    if time is None:
+        return None
+    seconds, micros = divmod(time, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06}Z"
+
+
+def local_time(time: int | None) -> str:
+    """Integer microseconds UTC in the user's time zone; "-" if unknown."""
+    return "-" if time is None else f"{datetime.fromtimestamp(time / 1e6).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from `90`, `2h`, `1h30m`, `7d`. Raises ValueError."""
+    if _SPAN.fullmatch(text):
+        return sum(float(n) * _SPANS[unit] for n, unit in re.findall(r"([\d.]+)([smhdw])", text))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{text!r} is not a duration such as 90, 30s, 2h or 1h30m")
+    return seconds
+
+
+def parse_since(text: str, now: int) -> int:
+    """Integer microseconds UTC from RFC 3339 (local time without an offset) or a duration before `now`.
+
+    Raises ValueError.
+    """
+    try:
+        return max(0, now - round(parse_duration(text) * 1e6))
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a time such as 2026-11-20T12:00:00Z nor a duration") from None
+    return max(0, round(moment.astimezone(UTC).timestamp() * 1e6))
+
+
+def name_of(job: JobSnapshot) -> str:
+    """What to call a job's file on one line: its name, else the URL's last part, else the URL."""
+    if job.path:
+        return clean(PurePath(job.path).name)
+    return clean(PurePath(unquote(urlsplit(job.url).path)).name or job.url)
+
+
+def percent(done: int, total: int | None) -> int | None:
+    """Whole percents, 100 only when all is there; None if unknown."""
+    if total is None:
+        return None
+    return 100 if done >= total else done * 100 // total

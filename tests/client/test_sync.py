@@ -1,0 +1,410 @@
+"""The blocking client against a scripted daemon on real sockets."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fetchd.client import Client, ClientClosedError, DownloadError, FetchdError, as_completed
+from fetchd.protocol.control import ErrorBody, Submit, Wait
+from fetchd.protocol.errors import Code
+from fetchd.protocol.job import State
+
+from .peer import Peer
+
+URL = "http://h/a.iso"
+
+
+class Thread(threading.Thread):
+    """A call in another thread, and what came of it."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__()
+        self.call = call
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.value = self.call()
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> Any:
+        self.join(15)
+        assert not self.is_alive()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def test_submit_and_result(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL, directory="/d", id="j1", labels={"a": "b"})
+        assert job.id == "j1"
+        assert job.state is State.QUEUED
+        waiting = Thread(lambda: job.result(timeout=10))
+        peer.until(lambda: bool(peer.asked("wait")))
+        peer.complete("j1")
+        result = waiting.result()
+        assert (result.path, result.size) == (Path("/d/j1.iso"), 10)
+        assert job.done()
+        assert job.exception() is None
+    (_, body), *_ = peer.asked("submit")
+    assert isinstance(body, Submit)
+    assert body.jobs[0].spec.directory == "/d"
+
+
+def test_failure_says_why(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        peer.fail(job.id, "unavailable")
+        with pytest.raises(DownloadError) as caught:
+            job.result()
+        assert (caught.value.code, caught.value.retryable, caught.value.attempts) == (Code.UNAVAILABLE, True, 3)
+        assert isinstance(job.exception(), DownloadError)
+
+
+def test_code_from_the_future(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        peer.fail(job.id, "quantum_flux")
+        with pytest.raises(DownloadError, match="quantum_flux") as caught:
+            job.result()
+        assert caught.value.code is Code.INTERNAL
+
+
+def test_no_daemon_is_said_at_once(state: Path) -> None:
+    with Client() as client, pytest.raises(FetchdError) as caught:
+        client.submit(URL)
+    assert caught.value.code is Code.NO_DAEMON
+
+
+def test_a_left_over_endpoint_is_no_daemon(state: Path, start_peer: Callable[..., Peer]) -> None:
+    start_peer().close()
+    with Client() as client, pytest.raises(FetchdError) as caught:
+        client.status()
+    assert caught.value.code is Code.NO_DAEMON
+
+
+def test_explicit_socket(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETCHD_STATE_DIR", "/nonexistent")
+    with Client(peer.control.removeprefix("ipc://")) as client:
+        assert client.submit(URL, id="x").id == "x"
+    monkeypatch.setenv("FETCHD_SOCKET", peer.control)
+    with Client() as client:
+        assert client.get("x").id == "x"
+
+
+def test_an_unanswered_submit_is_repeated_and_done_once(peer: Peer) -> None:
+    peer.lose["submit"] = 2
+    with Client(resend_after=0.1) as client:
+        client.submit(URL)
+    asked = peer.asked("submit")
+    assert len(asked) == 3
+    assert len({req for req, _ in asked}) == 1
+    assert peer.store.submits == 1
+
+
+def test_a_lost_answer_is_repeated_not_done_again(peer: Peer) -> None:
+    send, lost = peer._send, []
+
+    def lose_first(identity: bytes, header: Any, body: Any, ok: bool = True) -> None:
+        if header.type == "submit" and not lost:
+            lost.append(header.req)
+        else:
+            send(identity, header, body, ok)
+
+    peer._send = lose_first  # type: ignore[method-assign]
+    with Client(resend_after=0.1) as client:
+        client.submit(URL)
+    assert lost
+    assert peer.store.submits == 1
+
+
+def test_silence_ends_in_no_daemon(peer: Peer) -> None:
+    peer.lose["status"] = 1000
+    with Client(timeout=0.4, resend_after=0.1) as client, pytest.raises(FetchdError) as caught:
+        client.status()
+    assert caught.value.code is Code.NO_DAEMON
+
+
+def test_busy_is_tried_again(peer: Peer) -> None:
+    peer.refuse["submit"] = ErrorBody(code="busy", message="later", retry_after=0.05)
+    with Client() as client:
+        client.submit(URL)
+    assert len({req for req, _ in peer.asked("submit")}) == 1
+
+
+def test_refusals_are_raised(peer: Peer) -> None:
+    peer.refuse["submit"] = ErrorBody(code="conflict", message="taken", details={"job": "j", "code": 1})
+    with Client() as client:
+        with pytest.raises(FetchdError, match="taken") as caught:
+            client.submit(URL)
+        assert caught.value.code is Code.CONFLICT
+        assert caught.value.details["job"] == "j"
+        client.submit(URL)  # the client goes on working
+
+
+@pytest.mark.parametrize("name", ["c", "other"])
+def test_result_survives_a_restart(peer: Peer, start_peer: Callable[..., Peer], name: str) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        waiting = Thread(lambda: job.result(timeout=15))
+        peer.until(lambda: len(peer.held) == 1)
+        peer.close()
+        second = start_peer(epoch="e2", name=name)
+        second.until(lambda: len(second.asked("wait")) == 1)
+        assert {req for req, _ in second.asked("wait")} <= {req for req, _ in peer.asked("wait")}
+        second.complete(job.id)
+        assert waiting.result().size == 10
+
+
+def test_an_end_that_nobody_saw_is_found_after_the_restart(peer: Peer, start_peer: Callable[..., Peer]) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        waiting = Thread(lambda: job.result(timeout=15))
+        peer.until(lambda: len(peer.held) == 1)
+        peer.mute_waits = True
+        peer.complete(job.id, publish=False)
+        peer.close()
+        start_peer(epoch="e2")
+        assert waiting.result().size == 10
+
+
+def test_wait_runs_out_of_time(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        for timeout in (0, 0.1):
+            with pytest.raises(FetchdError) as caught:
+                job.result(timeout=timeout)
+            assert caught.value.code is Code.WAIT_TIMEOUT
+        peer.complete(job.id)
+        assert job.result(timeout=0).size == 10
+    assert all(body.timeout <= 0.1 for _, body in peer.asked("wait") if isinstance(body, Wait))
+
+
+def test_unknown_jobs(peer: Peer) -> None:
+    with Client() as client:
+        for call in (lambda: client.get("x"), lambda: client.wait(["x"]), lambda: client.snapshots(["x"])):
+            with pytest.raises(FetchdError) as caught:
+                call()
+            assert caught.value.code is Code.NO_SUCH_JOB
+
+
+def test_list_goes_through_the_pages(peer: Peer) -> None:
+    with Client() as client:
+        client.submit_many([{"url": URL, "id": f"j{i}"} for i in range(8)])
+        assert sorted(job.id for job in client.list()) == [f"j{i}" for i in range(8)]
+        assert len(list(client.list(limit=5))) == 5
+        assert [job.id for job in client.list(prefix="j3", limit=2)] == ["j3"]
+
+
+def test_submit_many_is_cut_into_messages(peer: Peer) -> None:
+    with Client() as client:
+        jobs = client.submit_many([URL] * 2500)
+        assert len({job.id for job in jobs}) == 2500
+        client.submit_many([{"url": URL, "headers": {"X": "y" * 8000}}] * 200)
+    sizes = [len(body.jobs) for _, body in peer.asked("submit") if isinstance(body, Submit)]
+    assert sizes[:3] == [1000, 1000, 500]
+    assert sum(sizes[3:]) == 200
+    assert len(sizes) > 4
+
+
+def test_submit_many_says_what_was_accepted_before_a_refusal(peer: Peer) -> None:
+    with Client() as client:
+        batches = client.submit_batches([URL] * 1500)
+        assert len(next(batches)) == 1000
+        peer.refuse["submit"] = ErrorBody(code="draining", message="stopping")
+        with pytest.raises(FetchdError):
+            next(batches)
+
+
+def test_wait_for_any_and_as_completed(peer: Peer) -> None:
+    with Client() as client:
+        jobs = client.submit_many([{"url": URL, "id": f"j{i}"} for i in range(3)])
+        peer.complete("j1")
+        assert [s.id for s in client.wait(jobs, 10, "any")] == ["j1"]
+        order = as_completed(jobs, timeout=10)
+        assert next(order).id == "j1"
+        peer.fail("j2")
+        assert next(order).id == "j2"
+        with pytest.raises(FetchdError):
+            list(as_completed([jobs[0]], timeout=0.05))
+        peer.complete("j0")
+        assert [job.id for job in order] == ["j0"]
+        assert [s.state for s in client.wait(jobs)] == [State.COMPLETED, State.COMPLETED, State.FAILED]
+
+
+def test_too_large_answers_are_asked_for_in_parts(peer: Peer) -> None:
+    with Client() as client:
+        jobs = client.submit_many([{"url": URL, "id": f"j{i}"} for i in range(4)])
+        for kind in ("get", "wait"):
+            peer.refuse[kind] = ErrorBody(code="too_large", message="ask for fewer")
+        assert len(client.find([job.id for job in jobs])) == 4
+        for job in jobs:
+            peer.complete(job.id)
+        assert len(client.wait(jobs)) == 4
+
+
+def test_events_from_now_to_the_end(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        events = job.events()
+        first = next(events)
+        assert (first.type, first.snapshot and first.snapshot.state) == ("snapshot", State.QUEUED)
+        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
+        peer.mute_waits = True  # so that what comes, comes by events
+        peer.change(job.id, State.RUNNING, attempt=1, total=10)
+        assert next(events).type == "running"
+        peer.progress(job.id, 4)
+        progress = next(events)
+        assert (progress.type, progress.missed, progress.snapshot and progress.snapshot.bytes) == ("progress", 0, 4)
+        peer.complete(job.id)
+        assert [event.type for event in events] == ["completed"]
+
+
+def test_a_gap_is_repaired_by_a_snapshot(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        events = job.events()
+        next(events)
+        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
+        peer.mute_waits = True
+        peer.change(job.id, State.RUNNING, publish=False, attempt=1, total=10)
+        peer.progress(job.id, 4)
+        repaired = next(events)
+        assert (repaired.type, repaired.missed) == ("snapshot", 1)
+        assert repaired.snapshot is not None
+        assert (repaired.snapshot.state, repaired.snapshot.bytes) == (State.RUNNING, 4)
+        peer.complete(job.id)
+        list(events)
+
+
+def test_a_lost_last_event_does_no_harm(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        events = job.events()
+        next(events)
+        peer.complete(job.id, publish=False)
+        assert [event.type for event in events] == ["snapshot"]
+
+
+def test_events_go_on_after_a_restart(peer: Peer, start_peer: Callable[..., Peer]) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        rest = Thread(lambda: [event.type for event in job.events()])
+        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
+        peer.change(job.id, State.RUNNING, attempt=1)
+        peer.close()
+        second = start_peer(epoch="e2", name="c2")
+        second.until(lambda: f"job.{job.id}.".encode() in second.subscriptions)
+        second.until(lambda: bool(second.asked("wait")))
+        second.complete(job.id)
+        types = rest.result()
+        assert types[-1] in {"completed", "snapshot"}
+
+
+def test_callbacks(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        progress: list[int] = []
+        done = threading.Event()
+        job.on_progress(lambda snapshot: progress.append(snapshot.bytes))
+        job.add_done_callback(lambda _job: 1 / 0)  # logged, and no harm to the others
+        job.add_done_callback(lambda ended: done.set() if ended.last else None)
+        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
+        peer.change(job.id, State.RUNNING, attempt=1, total=10)
+        peer.progress(job.id, 7)
+        peer.complete(job.id)
+        assert done.wait(10)
+        assert progress[-1] == 10
+        again = threading.Event()
+        job.add_done_callback(lambda _job: again.set())  # over already
+        assert again.wait(10)
+
+
+def test_a_callback_may_close_the_client(peer: Peer) -> None:
+    client = Client()
+    closed = threading.Event()
+
+    def close(_job: object) -> None:
+        client.close()
+        closed.set()
+
+    job = client.submit(URL)
+    peer.complete(job.id)
+    job.add_done_callback(close)
+    assert closed.wait(10)
+    thread = next((t for t in threading.enumerate() if t.name == "fetchd-callbacks"), None)
+    if thread is not None:
+        thread.join(10)
+    with pytest.raises(ClientClosedError):
+        client.status()
+
+
+def test_closing_ends_what_waits_and_cancels_nothing(peer: Peer) -> None:
+    client = Client()
+    job = client.submit(URL)
+    events = job.events()
+    next(events)  # a suspended generator holds a stream
+    waiting = Thread(job.result)
+    peer.until(lambda: len(peer.held) >= 1)
+    client.close()
+    client.close()
+    with pytest.raises(ClientClosedError):
+        waiting.result()
+    with pytest.raises(ClientClosedError):
+        next(events)
+    assert not peer.asked("cancel")
+    assert peer.store.jobs[job.id].state is State.QUEUED
+
+
+def test_many_threads_share_a_client(peer: Peer) -> None:
+    with Client() as client:
+        threads = [Thread(lambda: client.submit(URL).id) for _ in range(8)]
+        ids = {thread.result() for thread in threads}
+        assert len(ids) == 8
+        waiting = [Thread(lambda i=i: client.wait([i], 10)) for i in ids]
+        for job_id in ids:
+            peer.complete(job_id)
+        assert all(len(thread.result()) == 1 for thread in waiting)
+
+
+def test_cancel(peer: Peer) -> None:
+    with Client() as client:
+        job = client.submit(URL)
+        assert job.cancel()
+        with pytest.raises(DownloadError) as caught:
+            job.result()
+        assert caught.value.code is Code.CANCELLED
+
+
+def test_subscribe_to_everything(peer: Peer) -> None:
+    with Client() as client, client.subscribe("job.") as stream:
+        stream.step(time.monotonic() + 0.01)
+        while b"job." not in peer.subscriptions:
+            stream.step(time.monotonic() + 0.05)
+        job = client.submit(URL)
+        peer.change(job.id, State.RUNNING, attempt=1)
+        peer.change(job.id, State.WAITING, publish=False)
+        peer.complete(job.id)
+        events = iter(stream)
+        assert [(e.type, e.missed) for e in (next(events), next(events))] == [("running", 0), ("completed", 1)]
+
+
+def test_following_job_by_job_asks_little(peer: Peer) -> None:
+    with Client() as client, client.follow(events=False) as follower:
+        jobs = client.submit_many([{"url": URL, "id": f"j{i}"} for i in range(64)])
+        for job in jobs:
+            follower.add([job.id])
+            follower.step(time.monotonic())
+        for job in jobs:
+            peer.complete(job.id)
+        while follower.live:
+            follower.step(time.monotonic() + 10)
+        assert len(follower.finished) == 64

@@ -1,0 +1,131 @@
+"""Simulated workers: they do what real ones do, at any speed, and sometimes what real ones must not do."""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from fetchd.daemon.core import inputs
+from fetchd.daemon.core.commands import AllowRestart, AssignJob, StopAttempt
+from fetchd.daemon.core.job import Job
+from fetchd.protocol import mailbox
+from fetchd.protocol.errors import Code
+
+from .make import VALIDATOR
+
+FAILURES = (
+    Code.DNS, Code.CONNECT, Code.RESET, Code.SHORT_BODY, Code.RATE_LIMITED, Code.SERVER_ERROR, Code.NOT_FOUND,
+    Code.TLS_CERT, Code.IO_ERROR,
+)  # fmt: skip
+SIZE = 4 << 20
+
+
+@dataclass
+class Worker:
+    """One incarnation. `mail` is what it has sent and the supervisor has not read yet."""
+
+    slot: int
+    incarnation: int
+    mail: list[inputs.Input] = field(default_factory=list)
+    alive: bool = True
+    ready: bool = False
+    job: Job | None = None
+    generation: int = 0
+    bytes: int = 0
+    responded: bool = False
+    asking: bool = False
+    stopping: bool = False
+    deaf: bool = False
+
+    def step(self, rng: Random, faults: float) -> None:
+        """Do the next thing."""
+        if not self.ready:
+            self.ready = True
+            self.mail.append(inputs.WorkerReady(self.slot, self.incarnation))
+        elif rng.random() < faults / 4:
+            self._misbehave(rng)
+        elif self.job is not None:
+            self._fetch(rng, faults, self.job)
+
+    def _fetch(self, rng: Random, faults: float, job: Job) -> None:
+        name: dict[str, Any] = {"job": job.id, "attempt": job.attempt}
+        if self.stopping:
+            if not self.deaf:
+                self._over(mailbox.Stopped(**name, bytes=self.bytes))
+        elif self.asking:
+            return
+        elif rng.random() < faults / 2:
+            code = rng.choice(FAILURES)
+            after = rng.choice([None, 0.0, 3.0])
+            self._over(
+                mailbox.Failed(**name, code=code, message="", bytes=self.bytes, retry_after=after)
+            )
+        elif not self.responded:
+            if rng.random() < faults / 2:
+                self.asking = True
+                self.say(mailbox.Restart(**name, generation=self.generation, why="changed"))
+                return
+            self.responded = True
+            self.say(
+                mailbox.Responded(
+                    **name, generation=self.generation, status=200, url=job.url, total=SIZE, kept=self.bytes,
+                    validator=VALIDATOR, disposition=None, origins=[f"http://{job.host}"],
+                )
+            )  # fmt: skip
+        elif self.bytes < SIZE:
+            self.bytes = min(SIZE, self.bytes + rng.choice([1, SIZE // 3, SIZE]))
+            self.say(mailbox.Progressed(**name, bytes=self.bytes, total=SIZE, speed=1.0))
+            if rng.random() < 0.5:
+                ranges = [(0, self.bytes)]
+                self.say(mailbox.Synced(**name, generation=self.generation, ranges=ranges))
+        else:
+            self._over(mailbox.Finished(**name, size=SIZE))
+
+    def _misbehave(self, rng: Random) -> None:
+        job = self.job or Job(seq=0, id="nobody", owner="", host="", area="", url="", directory="",
+                              spec_hash=b"", created=0)  # fmt: skip
+        forged = rng.randrange(8)
+        if forged <= 2:
+            self.die(rng.choice([inputs.Gone.DIED, inputs.Gone.HUNG, inputs.Gone.LEFT]))
+        elif forged == 3:
+            self.mail.append(inputs.Violation(self.slot, self.incarnation, "garbage"))
+        elif forged == 4:
+            self._over(mailbox.Stopped(job=job.id, attempt=job.attempt, bytes=0))
+        elif forged == 5:
+            attempt = job.attempt + rng.choice([-1, 1])
+            self.say(mailbox.Finished(job=job.id, attempt=attempt, size=SIZE))
+        elif forged == 6:
+            bad = rng.choice([[(5, 3)], [(0, 4), (2, 9)], [(0, SIZE + 1)]])
+            self.say(mailbox.Synced(job=job.id, attempt=job.attempt, generation=0, ranges=bad))
+        else:
+            self._over(mailbox.Finished(job=job.id, attempt=job.attempt, size=rng.choice([0, SIZE])))
+            if rng.random() < 0.5:
+                self.say(mailbox.Restart(job=job.id, attempt=job.attempt, generation=0, why="again"))
+
+    def say(self, report: mailbox.Report) -> None:
+        self.mail.append(inputs.WorkerReport(self.slot, self.incarnation, report))
+
+    def _over(self, report: mailbox.Report) -> None:
+        self.say(report)
+        self.job = None
+
+    def die(self, cause: inputs.Gone) -> None:
+        """The process is no more; its sentinel says so after its last message."""
+        if self.alive:
+            self.alive, self.job = False, None
+            self.mail.append(inputs.WorkerGone(self.slot, self.incarnation, cause))
+
+    # what the supervisor does
+
+    def assign(self, command: AssignJob, *, deaf: bool) -> None:
+        self.job, self.generation, self.deaf = command.job, command.job.generation, deaf
+        self.bytes = sum(end - start for start, end in command.job.synced)
+        self.responded = self.asking = self.stopping = False
+
+    def stop(self, command: StopAttempt) -> None:
+        if self.job is not None and (self.job.id, self.job.attempt) == (command.job, command.attempt):
+            self.stopping = True
+
+    def proceed(self, command: AllowRestart) -> None:
+        if self.job is not None and (self.job.id, self.job.attempt) == (command.job, command.attempt):
+            assert self.asking or self.stopping, "a restart that nobody asked for"
+            self.asking, self.generation, self.bytes = False, command.generation, 0

@@ -1,0 +1,11 @@
+"""How the origin may answer: a table of names, one small function each.
+
+To add one, write `def name(exchange, resource, *, option=default)` under `@behaviour` in the module it fits,
+with a docstring that says what goes over the wire. Its keyword-only parameters are the options of
+`Origin.add`.
+"""
+
+from . import basic, broken, lying, status
+from .table import BEHAVIOURS, checked
+
+__all__ = ["BEHAVIOURS", "basic", "broken", "checked", "lying", "status"]
