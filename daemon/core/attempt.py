@@ -74,7 +74,7 @@ def violation(core: "Core", event: inputs.Violation, now: Moment) -> None:
 def _broke(core: "Core", slot: Slot, detail: str, now: Moment) -> None:
     core.emit(Log("error", f"worker {slot.index} broke the protocol: {detail}"))
     core.pool.crashed(slot, now.mono)
-    dispatch.doom(core, slot, f"protocol violation: {detail}")
+    dispatch.doom(core, slot, f"protocol violation: {detail}", now)
 
 
 def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:

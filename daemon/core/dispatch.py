@@ -10,6 +10,7 @@ from .commands import AssignJob, Exit, Kill, Spawn
 from .job import Job, Moment
 from .machine import Cause
 from .slot import Run, Slot
+from .verbs import give_back
 
 if TYPE_CHECKING:
     from .core import Core
@@ -19,7 +20,7 @@ def turn(core: "Core", now: Moment) -> None:
     """Do what the present asks for. Costs nothing for what has not changed."""
     _wake_waiting(core, now)
     for slot in core.pool.overdue(now.mono):
-        doom(core, slot, "did not stop in time")
+        doom(core, slot, "did not stop in time", now)
     if core.draining:
         _finish_drain(core, now)
     else:
@@ -48,16 +49,19 @@ def assign(core: "Core", slot: Slot, job: Job) -> None:
     core.emit(AssignJob(slot.index, slot.incarnation, job))
 
 
-def doom(core: "Core", slot: Slot, why: str) -> None:
+def doom(core: "Core", slot: Slot, why: str, now: Moment) -> None:
     """Kill a worker. Its attempt is over when it is gone; without one nobody waits for that."""
     if slot.doomed:
         return
     core.emit(Kill(slot.index, slot.incarnation, why))
-    if slot.run is None:
-        core.pool.vacate(slot)
-    else:
+    run = slot.run
+    if run is not None and run.assigned:
         slot.doomed = True
         slot.stop_by = None
+        return
+    core.pool.vacate(slot)
+    if run is not None:
+        give_back(core, run.job, now)
 
 
 def _wake_waiting(core: "Core", now: Moment) -> None:
@@ -95,7 +99,7 @@ def _fill(core: "Core", slot: Slot, areas: frozenset[str]) -> None:
 
 def _keep_spare(core: "Core", now: Moment) -> None:
     while (slot := core.pool.surplus()) and now.mono >= slot.idle_since + core.settings.idle_timeout:
-        doom(core, slot, "idle")
+        doom(core, slot, "idle", now)
     if (slot := core.pool.bare(now.mono)) is not None:
         _fill(core, slot, frozenset({core.pool.default_area}))
 

@@ -37,6 +37,7 @@ def _check_runs(core: "Core") -> None:
         assert run is not None
         assert not run.finished, f"slot {slot.index} is held by {run.job}, which has finished"
         assert run.assigned == slot.ready, f"{run.job} is assigned to nobody"
+        assert run.assigned or (not slot.doomed and run.stop is None), f"{run.job} waits for a dead worker"
         if run.stop == "end":
             assert run.ended is not None, f"{run.job} was ended and nothing cleans up after it"
         else:

@@ -44,7 +44,7 @@ def work(sim: Simulation) -> list[tuple[float, Callable[[], None]]]:
     if mail := [worker for worker in sim.pool.values() if worker.mail]:
         moves.append((8, lambda: read(sim, mail)))
     if alive := [w for w in sim.pool.values() if w.alive and (w.job or not w.ready or sim.faults)]:
-        moves.append((6, lambda: sim.rng.choice(alive).step(sim.rng, sim.faults)))
+        moves.append((6, lambda: sim.rng.choice(alive).step(sim.rng, sim.faults, sim.failures)))
     return moves
 
 
@@ -84,7 +84,7 @@ def pass_time(sim: Simulation, rng: Random) -> None:
 
 def rest(sim: Simulation, limit: int = 20_000) -> None:
     """Without any further fault, everything comes to an end, and the end is right."""
-    sim.faults = 0.0
+    sim.faults = sim.failures = 0.0
     for _ in range(limit):
         if sim.exited or sim.core.draining:
             sim.crash()

@@ -50,6 +50,8 @@ class Simulation:
     def __init__(self, seed: int, *, faults: float = 0.15, workers: int | None = None) -> None:
         self.rng = Random(seed)
         self.faults = faults
+        self.failures = self.rng.choice([0.0, 0.1, 0.4]) if faults else 0.0
+        self.occupied: set[str] = set()
         self.workers = workers or self.rng.randint(1, 3)
         self.whole_stamps = self.rng.random() < 0.5
         self.mono = 100 * SECOND
@@ -246,6 +248,8 @@ class Simulation:
         if isinstance(command, c.ProbeName):
             taken = {name for name in command.names if self.chance(0.2)}
             for name in command.names:
+                if join(job.directory, name) in self.occupied:
+                    taken.add(name)
                 if self.store.reserved(join(job.directory, name)) not in (None, job.id):
                     taken.add(name)
             self.results.append(inputs.NameProbed(*who, command.names, frozenset(taken)))
@@ -258,6 +262,7 @@ class Simulation:
         elif isinstance(command, c.Seal):
             self.results.append(inputs.Sealed(*who, command.size, 7, 8))
         elif exists and not self.published[job.id]:
+            self.occupied.add(str(job.path))
             self.results.append(inputs.FileRefused(*who, Code.EXISTS, ""))
         else:
             assert self.store.jobs[job.id].state in (State.PUBLISHING, State.COMPLETED)

@@ -36,7 +36,7 @@ class Worker:
     stopping: bool = False
     deaf: bool = False
 
-    def step(self, rng: Random, faults: float) -> None:
+    def step(self, rng: Random, faults: float, failures: float) -> None:
         """Do the next thing."""
         if not self.ready:
             self.ready = True
@@ -44,16 +44,16 @@ class Worker:
         elif rng.random() < faults / 4:
             self._misbehave(rng)
         elif self.job is not None:
-            self._fetch(rng, faults, self.job)
+            self._fetch(rng, faults, failures, self.job)
 
-    def _fetch(self, rng: Random, faults: float, job: Job) -> None:
+    def _fetch(self, rng: Random, faults: float, failures: float, job: Job) -> None:
         name: dict[str, Any] = {"job": job.id, "attempt": job.attempt}
         if self.stopping:
             if not self.deaf:
                 self._over(mailbox.Stopped(**name, bytes=self.bytes))
         elif self.asking:
             return
-        elif rng.random() < faults / 2:
+        elif rng.random() < failures:
             code = rng.choice(FAILURES)
             after = rng.choice([None, 0.0, 3.0])
             self._over(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
-from support.look import staged, until, worker_of
+from support.look import nothing_staged, until, worker_of
 from support.origin import Origin, Resource
 from support.wait import vanished
 
@@ -43,7 +43,7 @@ def test_a_queued_job(make_daemon: type[DaemonProcess], origin: Origin, download
         running.result(timeout=20)
     assert os.listdir(downloads) == ["first"]
     assert origin.requests_for("/second") == []
-    assert staged(one) == []
+    nothing_staged(one)
 
 
 def test_a_running_job(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_running_job(daemon: DaemonProcess, origin: Origin, downloads: Path) -
         again.result(timeout=20)
     gate.open()
     assert os.listdir(downloads) == ["g"]
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_a_job_whose_worker_does_not_listen(
@@ -78,7 +78,7 @@ def test_a_job_whose_worker_does_not_listen(
         vanished(workspace)
     gate.open()
     assert os.listdir(downloads) == []
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_a_waiting_job(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_waiting_job(daemon: DaemonProcess, origin: Origin, downloads: Path) -
         assert waiting.error.code == "unavailable"
         assert job.cancel()
         assert job.state is State.CANCELLED
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_a_finished_job_stays_as_it_is(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:

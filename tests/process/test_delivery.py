@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.content import Pattern, sha256_file, sha256_of, write_content
 from support.daemon import DaemonProcess
-from support.look import staged, until, worker_of
+from support.look import nothing_staged, until, worker_of
 from support.nginx import Nginx
 from support.origin import Origin, Resource
 
@@ -26,7 +26,7 @@ def test_a_file_from_nginx(daemon: DaemonProcess, nginx: Nginx, downloads: Path)
     assert result.path == downloads / "album.flac"
     assert sha256_file(result.path) == sha256_of(20_000_000, 1)
     assert result.size == 20_000_000
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_https_with_the_configured_authority(
@@ -69,7 +69,7 @@ def test_two_hundred_files_five_at_once(daemon: DaemonProcess, origin: Origin, d
     for number in range(200):
         size = sizes[number % 5] + number
         assert sha256_file(downloads / f"f{number}") == sha256_of(size, number), number
-    assert staged(daemon) == []
+    nothing_staged(daemon)
     assert len(os.listdir(downloads)) == 200
 
 
@@ -121,7 +121,7 @@ def test_each_attempt_has_a_workspace_of_its_own(
         gate.open()
         for job in jobs:
             job.result(timeout=20)
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_the_mode_follows_the_submitters_umask(
@@ -157,7 +157,7 @@ def test_if_exists(
     assert ((downloads / "f.txt").read_text(errors="replace") == "mine") == (policy != "overwrite")
     assert (error.code if error else None) == ("exists" if policy == "fail" else None)
     assert snapshot.reason == ("exists" if policy == "skip" else None)
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_two_live_jobs_for_one_path(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_wrong_checksum_publishes_nothing(daemon: DaemonProcess, origin: Origi
             wrong.result(timeout=20)
         assert caught.value.code == "checksum_mismatch"
     assert os.listdir(downloads) == []
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_the_name_comes_from_the_response(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
-from support.look import staged, until, worker_of
+from support.look import nothing_staged, until, worker_of
 from support.origin import Origin, Resource
 from support.wait import process_exit
 
@@ -37,7 +37,7 @@ def test_a_killed_worker(daemon: DaemonProcess, origin: Origin, downloads: Path)
     assert sha256_file(result.path) == sha256_of(SIZE, 7)
     assert snapshot.attempt == 2
     assert [request.range for request in origin.requests] == [None, f"bytes={FIRST}-"]
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_a_killed_supervisor_takes_everything_with_it(
@@ -59,7 +59,7 @@ def test_a_killed_supervisor_takes_everything_with_it(
     with daemon.client() as client:
         assert sha256_file(client.get(job.id).result(timeout=30).path) == sha256_of(SIZE, 7)
     assert [request.range for request in origin.requests] == [None, f"bytes={FIRST}-"]
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_restarted_at_once_after_a_kill(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
@@ -75,7 +75,7 @@ def test_restarted_at_once_after_a_kill(daemon: DaemonProcess, origin: Origin, d
     gate.open()  # type: ignore[attr-defined]
     assert [request.range for request in origin.requests] == [None, f"bytes={FIRST}-"]
     assert origin.requests[0].broken or origin.requests[0].sent == FIRST
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_result_survives_a_restart(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_poison_job_is_parked(make_daemon: type[DaemonProcess], origin: Origin
         fine = client.submit(origin.add("/ok", Resource(size=10)), directory=downloads)
         fine.result(timeout=20)
     gate.open()
-    assert staged(daemon) == []
+    nothing_staged(daemon)
 
 
 def test_the_fork_server_is_replaced(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:

@@ -8,7 +8,7 @@ from fetchd.protocol.control import DaemonStatus
 from fetchd.protocol.job import JobSnapshot
 
 from .daemon import DaemonProcess
-from .wait import Deadline
+from .wait import Deadline, Watch
 
 
 def staged(daemon: DaemonProcess) -> list[Path]:
@@ -16,6 +16,13 @@ def staged(daemon: DaemonProcess) -> list[Path]:
     area = daemon.state / ".fetchd"
     found = [*area.glob("*/jobs/*"), *area.glob("*/rooms/*/*")]
     return [path for path in found if path.exists()]
+
+
+def nothing_staged(daemon: DaemonProcess, timeout: float = 10.0) -> None:
+    """Wait until nothing lies in the staging area: the supervisor cleans up behind its answers."""
+    area = daemon.state / ".fetchd"
+    with Watch(*area.glob("*/jobs"), *area.glob("*/rooms"), *area.glob("*/rooms/*")) as watch:
+        watch.until(lambda: staged(daemon) == [], timeout, "an empty staging area")
 
 
 def until(job: Job, wanted: Callable[[JobSnapshot], bool], timeout: float = 15.0) -> JobSnapshot:
