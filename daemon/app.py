@@ -308,6 +308,9 @@ class App:
     def _signalled(self) -> None:
         for number in self.signals.take():
             logger.info("%s: stopping", number.name)
+            if self.engine.dead:
+                # there is no core to drain, and what it had is in the database
+                self.loop.stop()
             self.engine.feed(inputs.Drain(now=False))
 
     def _announce(self, event: commands.Event, body: bytes) -> None:

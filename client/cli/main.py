@@ -64,12 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Nothing but the code leaves here, tracebacks least of all."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    try:
-        code = _run(arguments, as_json="--json" in options)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _die_of_sigpipe()
-        code = exits.FAILED
+    # End as other programs do whose reader has gone: quietly, by the signal. Sockets are not affected.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    code = _run(arguments, as_json="--json" in options)
+    sys.stdout.flush()
     return code
 
 
@@ -90,8 +88,6 @@ def _run(arguments: list[str], as_json: bool) -> int:
     except FetchdError as error:
         report(error, as_json)
         return exits.of_refusal(error.code)
-    except BrokenPipeError:
-        raise
     except Exception as error:
         if os.environ.get("FETCHD_DEBUG") == "1":
             import traceback
@@ -100,9 +96,3 @@ def _run(arguments: list[str], as_json: bool) -> int:
         note(f"internal: {type(error).__name__}: {clean(str(error))} (FETCHD_DEBUG=1 shows where)")
         return exits.FAILED
     return result if isinstance(result, int) else exits.OK
-
-
-def _die_of_sigpipe() -> None:
-    """End as other programs do whose reader has gone: quietly, by the signal."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGPIPE)

@@ -5,6 +5,7 @@ then the core. Secrets are split off here and never reach the core's records.
 """
 
 import hashlib
+import re
 import string
 
 from msgspec import Struct, to_builtins
@@ -18,6 +19,7 @@ from fetchd.protocol.job import JobSpec
 from . import names
 
 SCHEMES = frozenset({"http", "https"})
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 
 ALGORITHMS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32, "blake2b": 128}
 """Checksum algorithms and the length of their digest in hex digits."""
@@ -51,9 +53,10 @@ def check(job_id: str, spec: JobSpec, hash_key: bytes) -> Intake:
     """A checked job, or `FetchdError` with the code of what is wrong."""
     if not is_correlation_id(job_id):
         raise FetchdError(Code.INVALID_ID, f"{job_id!r} is not a correlation ID")
+    scheme, colon, _ = spec.url.partition(":")
+    if colon and SCHEME.match(scheme) and scheme.lower() not in SCHEMES:
+        raise FetchdError(Code.UNSUPPORTED_SCHEME, f"no transfer handles {scheme}: URLs")
     parts = urls.split_url(spec.url)
-    if parts.scheme.lower() not in SCHEMES:
-        raise FetchdError(Code.UNSUPPORTED_SCHEME, f"no transfer handles {parts.scheme}: URLs")
     if not spec.directory.startswith("/") or "\0" in spec.directory:
         raise FetchdError(Code.INVALID_DIRECTORY, f"{spec.directory!r} is not an absolute path")
     if spec.name is not None and not names.is_plain(spec.name):

@@ -29,12 +29,37 @@ def snapshot(job_id: str, **fields: Any) -> JobSnapshot:
     """A queued job, but for `fields`."""
     values: dict[str, Any] = {
         "id": job_id, "owner": "uid:1", "state": State.QUEUED, "reason": None, "url": f"http://h/{job_id}.iso",
-        "path": None, "workspace": None, "options": {}, "group": None, "labels": {}, "priority": 0, "bytes": 0,
+        "path": None,
+        "workspace": None, "options": {}, "group": None, "labels": {}, "priority": 0, "bytes": 0,
         "total": None, "speed": None, "eta": None, "attempt": 0, "error": None, "checksum": None,
         "created": TIME, "started": None, "finished": None, "not_before": None, "bytes_wasted": 0,
         "revision": 1, "seq": 0,
     }  # fmt: skip
     return JobSnapshot(**{**values, **fields})
+
+
+class Thread(threading.Thread):
+    """A call in another thread, and what came of it."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__()
+        self.call = call
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.value = self.call()
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> Any:
+        self.join(15)
+        assert not self.is_alive()
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 class Store:
@@ -71,7 +96,9 @@ class Peer:
         self.control, self.events = f"ipc://{state}/{name}", f"ipc://{state}/{name}e"
         self._router.bind(self.control)
         self._xpub.bind(self.events)
-        endpoint = Endpoint(pid=os.getpid(), version="0", epoch=epoch, control=self.control, events=self.events)
+        endpoint = Endpoint(
+            pid=os.getpid(), version="0", epoch=epoch, control=self.control, events=self.events
+        )
         endpoint_file(state).write_bytes(msgspec.json.encode(endpoint))
         self._thread = threading.Thread(target=self._run, name="peer")
         self._thread.start()

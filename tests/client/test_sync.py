@@ -1,8 +1,7 @@
 """The blocking client against a scripted daemon on real sockets."""
 
-import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,9 @@ from fetchd.protocol.control import ErrorBody, Submit, Wait
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 
-from .peer import Peer
+from .peer import Peer, Thread
 
 URL = "http://h/a.iso"
-
-
-class Thread(threading.Thread):
-    """A call in another thread, and what came of it."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        super().__init__()
-        self.call = call
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.value = self.call()
-        except BaseException as error:
-            self.error = error
-
-    def result(self) -> Any:
-        self.join(15)
-        assert not self.is_alive()
-        if self.error is not None:
-            raise self.error
-        return self.value
 
 
 def test_submit_and_result(peer: Peer) -> None:
@@ -65,7 +40,11 @@ def test_failure_says_why(peer: Peer) -> None:
         peer.fail(job.id, "unavailable")
         with pytest.raises(DownloadError) as caught:
             job.result()
-        assert (caught.value.code, caught.value.retryable, caught.value.attempts) == (Code.UNAVAILABLE, True, 3)
+        assert (caught.value.code, caught.value.retryable, caught.value.attempts) == (
+            Code.UNAVAILABLE,
+            True,
+            3,
+        )
         assert isinstance(job.exception(), DownloadError)
 
 
@@ -111,7 +90,8 @@ def test_an_unanswered_submit_is_repeated_and_done_once(peer: Peer) -> None:
 
 
 def test_a_lost_answer_is_repeated_not_done_again(peer: Peer) -> None:
-    send, lost = peer._send, []
+    send = peer._send
+    lost: list[str] = []
 
     def lose_first(identity: bytes, header: Any, body: Any, ok: bool = True) -> None:
         if header.type == "submit" and not lost:
@@ -164,7 +144,9 @@ def test_result_survives_a_restart(peer: Peer, start_peer: Callable[..., Peer], 
         assert waiting.result().size == 10
 
 
-def test_an_end_that_nobody_saw_is_found_after_the_restart(peer: Peer, start_peer: Callable[..., Peer]) -> None:
+def test_an_end_that_nobody_saw_is_found_after_the_restart(
+    peer: Peer, start_peer: Callable[..., Peer]
+) -> None:
     with Client() as client:
         job = client.submit(URL)
         waiting = Thread(lambda: job.result(timeout=15))
@@ -251,102 +233,6 @@ def test_too_large_answers_are_asked_for_in_parts(peer: Peer) -> None:
         assert len(client.wait(jobs)) == 4
 
 
-def test_events_from_now_to_the_end(peer: Peer) -> None:
-    with Client() as client:
-        job = client.submit(URL)
-        events = job.events()
-        first = next(events)
-        assert (first.type, first.snapshot and first.snapshot.state) == ("snapshot", State.QUEUED)
-        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
-        peer.mute_waits = True  # so that what comes, comes by events
-        peer.change(job.id, State.RUNNING, attempt=1, total=10)
-        assert next(events).type == "running"
-        peer.progress(job.id, 4)
-        progress = next(events)
-        assert (progress.type, progress.missed, progress.snapshot and progress.snapshot.bytes) == ("progress", 0, 4)
-        peer.complete(job.id)
-        assert [event.type for event in events] == ["completed"]
-
-
-def test_a_gap_is_repaired_by_a_snapshot(peer: Peer) -> None:
-    with Client() as client:
-        job = client.submit(URL)
-        events = job.events()
-        next(events)
-        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
-        peer.mute_waits = True
-        peer.change(job.id, State.RUNNING, publish=False, attempt=1, total=10)
-        peer.progress(job.id, 4)
-        repaired = next(events)
-        assert (repaired.type, repaired.missed) == ("snapshot", 1)
-        assert repaired.snapshot is not None
-        assert (repaired.snapshot.state, repaired.snapshot.bytes) == (State.RUNNING, 4)
-        peer.complete(job.id)
-        list(events)
-
-
-def test_a_lost_last_event_does_no_harm(peer: Peer) -> None:
-    with Client() as client:
-        job = client.submit(URL)
-        events = job.events()
-        next(events)
-        peer.complete(job.id, publish=False)
-        assert [event.type for event in events] == ["snapshot"]
-
-
-def test_events_go_on_after_a_restart(peer: Peer, start_peer: Callable[..., Peer]) -> None:
-    with Client() as client:
-        job = client.submit(URL)
-        rest = Thread(lambda: [event.type for event in job.events()])
-        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
-        peer.change(job.id, State.RUNNING, attempt=1)
-        peer.close()
-        second = start_peer(epoch="e2", name="c2")
-        second.until(lambda: f"job.{job.id}.".encode() in second.subscriptions)
-        second.until(lambda: bool(second.asked("wait")))
-        second.complete(job.id)
-        types = rest.result()
-        assert types[-1] in {"completed", "snapshot"}
-
-
-def test_callbacks(peer: Peer) -> None:
-    with Client() as client:
-        job = client.submit(URL)
-        progress: list[int] = []
-        done = threading.Event()
-        job.on_progress(lambda snapshot: progress.append(snapshot.bytes))
-        job.add_done_callback(lambda _job: 1 / 0)  # logged, and no harm to the others
-        job.add_done_callback(lambda ended: done.set() if ended.last else None)
-        peer.until(lambda: f"job.{job.id}.".encode() in peer.subscriptions)
-        peer.change(job.id, State.RUNNING, attempt=1, total=10)
-        peer.progress(job.id, 7)
-        peer.complete(job.id)
-        assert done.wait(10)
-        assert progress[-1] == 10
-        again = threading.Event()
-        job.add_done_callback(lambda _job: again.set())  # over already
-        assert again.wait(10)
-
-
-def test_a_callback_may_close_the_client(peer: Peer) -> None:
-    client = Client()
-    closed = threading.Event()
-
-    def close(_job: object) -> None:
-        client.close()
-        closed.set()
-
-    job = client.submit(URL)
-    peer.complete(job.id)
-    job.add_done_callback(close)
-    assert closed.wait(10)
-    thread = next((t for t in threading.enumerate() if t.name == "fetchd-callbacks"), None)
-    if thread is not None:
-        thread.join(10)
-    with pytest.raises(ClientClosedError):
-        client.status()
-
-
 def test_closing_ends_what_waits_and_cancels_nothing(peer: Peer) -> None:
     client = Client()
     job = client.submit(URL)
@@ -369,7 +255,7 @@ def test_many_threads_share_a_client(peer: Peer) -> None:
         threads = [Thread(lambda: client.submit(URL).id) for _ in range(8)]
         ids = {thread.result() for thread in threads}
         assert len(ids) == 8
-        waiting = [Thread(lambda i=i: client.wait([i], 10)) for i in ids]
+        waiting = [Thread(partial(client.wait, [job_id], 10)) for job_id in ids]
         for job_id in ids:
             peer.complete(job_id)
         assert all(len(thread.result()) == 1 for thread in waiting)
@@ -382,29 +268,3 @@ def test_cancel(peer: Peer) -> None:
         with pytest.raises(DownloadError) as caught:
             job.result()
         assert caught.value.code is Code.CANCELLED
-
-
-def test_subscribe_to_everything(peer: Peer) -> None:
-    with Client() as client, client.subscribe("job.") as stream:
-        stream.step(time.monotonic() + 0.01)
-        while b"job." not in peer.subscriptions:
-            stream.step(time.monotonic() + 0.05)
-        job = client.submit(URL)
-        peer.change(job.id, State.RUNNING, attempt=1)
-        peer.change(job.id, State.WAITING, publish=False)
-        peer.complete(job.id)
-        events = iter(stream)
-        assert [(e.type, e.missed) for e in (next(events), next(events))] == [("running", 0), ("completed", 1)]
-
-
-def test_following_job_by_job_asks_little(peer: Peer) -> None:
-    with Client() as client, client.follow(events=False) as follower:
-        jobs = client.submit_many([{"url": URL, "id": f"j{i}"} for i in range(64)])
-        for job in jobs:
-            follower.add([job.id])
-            follower.step(time.monotonic())
-        for job in jobs:
-            peer.complete(job.id)
-        while follower.live:
-            follower.step(time.monotonic() + 10)
-        assert len(follower.finished) == 64

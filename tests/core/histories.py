@@ -18,14 +18,14 @@ def step(sim: Simulation, jobs: int, lanes: int) -> None:
     if sim.exited:
         sim.crash()
     moves: list[tuple[float, Callable[[], None]]] = [
-        (2, lambda: submit(sim, rng, jobs, lanes)),
-        (0.5, lambda: sim.cancel(*(f"j{rng.randrange(jobs)}" for _ in range(rng.randint(1, 2))))),
-        (1, lambda: pass_time(sim, rng)),
-        (sim.faults, lambda: sim.turn(inputs.Drain(now=rng.random() < 0.2))),
-        (sim.faults, sim.crash),
+        (0.8, lambda: submit(sim, rng, jobs, lanes)),
+        (0.3, lambda: sim.cancel(*(f"j{rng.randrange(jobs)}" for _ in range(rng.randint(1, 2))))),
+        (0.7, lambda: pass_time(sim, rng)),
+        (sim.faults / 4, lambda: sim.turn(inputs.Drain(now=rng.random() < 0.2))),
+        (sim.faults / 4, sim.crash),
     ]
     if sim.asks:
-        moves.append((0.5, lambda: sim.send(rng.choice(sim.asks))))
+        moves.append((0.3, lambda: sim.send(rng.choice(sim.asks))))
     moves += [(weight, move) for weight, move in work(sim)]
     rng.choices([move for _, move in moves], [weight for weight, _ in moves])[0]()
 
@@ -34,7 +34,7 @@ def work(sim: Simulation) -> list[tuple[float, Callable[[], None]]]:
     """What the surroundings have in hand."""
     moves: list[tuple[float, Callable[[], None]]] = []
     if sim.calls:
-        moves.append((6, sim.store_step))
+        moves.append((sim.store_speed, sim.store_step))
     if sim.replies:
         moves.append((6, sim.answer_step))
     if sim.files:
@@ -58,7 +58,7 @@ def read(sim: Simulation, mail: list) -> None:  # type: ignore[type-arg]
 
 def submit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
     specs = []
-    for _ in range(rng.choice([1, 1, 1, 4, 12])):
+    for _ in range(rng.choice([1, 1, 1, 4, 20])):
         number = rng.randrange(jobs)
         # the same ID means the same job, nearly always
         own = Random(number if rng.random() < 0.98 else None)
@@ -124,9 +124,10 @@ def live(seed: int) -> Simulation:
     """One history from beginning to end. The seed decides everything."""
     rng = Random(-seed - 1)
     sim = Simulation(seed, faults=rng.choice([0.0, 0.05, 0.15, 0.4]))
-    jobs, lanes = rng.choice([3, 8, 30]), rng.choice([1, 2, 12])
+    jobs, lanes = rng.choice([4, 12, 60]), rng.choice([1, 2, 12])
     checked = rng.random() < 0.5
-    for _ in range(rng.choice([20, 60, 200])):
+    sim.store_speed = rng.choice([0.5, 6])
+    for _ in range(rng.choice([50, 150, 400])):
         step(sim, jobs, lanes)
         if checked:
             sim.check()

@@ -51,6 +51,7 @@ class Simulation:
         self.rng = Random(seed)
         self.faults = faults
         self.failures = self.rng.choice([0.0, 0.1, 0.4]) if faults else 0.0
+        self.store_speed = 6.0
         self.occupied: set[str] = set()
         self.workers = workers or self.rng.randint(1, 3)
         self.whole_stamps = self.rng.random() < 0.5
@@ -144,7 +145,7 @@ class Simulation:
                 self.execute(effect)
 
     def _commit(self, batch: Batch) -> object:
-        if self.rng.random() < self.faults / 8:
+        if self.rng.random() < self.faults / 20:
             return None
         self.store.apply(batch.durables)
         return batch
@@ -209,8 +210,8 @@ class Simulation:
             assert job.id not in live, f"{job.id} has two live attempts"
             assert len(live) < self.workers
             self.workspaces.add(job.id)
-            if self.chance(0.2):
-                code = self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.DESTINATION])
+            if self.chance(0.6):
+                code = self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
                 worker.mail.append(
                     inputs.AssignRefused(worker.slot, worker.incarnation, job.id, job.attempt, code, "")
                 )
@@ -244,7 +245,7 @@ class Simulation:
         assert isinstance(command, c.ProbeName | c.Seal | c.Publish | c.Clean)
         job = command.job
         who: tuple[str, int] = job.id, job.attempt
-        lost, exists, broken = self.chance(0.3), self.chance(0.3), self.chance(0.1)
+        lost, exists, broken = self.chance(0.6), self.chance(0.8), self.chance(0.1)
         if isinstance(command, c.ProbeName):
             taken = {name for name in command.names if self.chance(0.2)}
             for name in command.names:

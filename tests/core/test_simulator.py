@@ -11,10 +11,8 @@ import pytest
 from fetchd.daemon.core import schedule, waiting
 
 from . import histories
-from .make import SECOND
-from .simulator import Simulation
 
-HISTORIES = int(os.environ.get("FETCHD_SIM", "3000"))
+HISTORIES = int(os.environ.get("FETCHD_SIM", "2500"))
 FIRST = int(os.environ.get("FETCHD_SIM_SEED", "0"))
 PARTS = 10
 

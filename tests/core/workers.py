@@ -41,7 +41,7 @@ class Worker:
         if not self.ready:
             self.ready = True
             self.mail.append(inputs.WorkerReady(self.slot, self.incarnation))
-        elif rng.random() < faults / 4:
+        elif rng.random() < faults / 6:
             self._misbehave(rng)
         elif self.job is not None:
             self._fetch(rng, faults, failures, self.job)

@@ -39,17 +39,19 @@ class Foreign:
     def read_until(self, word: str, timeout: float = 20.0) -> list[str]:
         """The next line that begins with `word`, and everything before it kept."""
         deadline = Deadline(timeout)
-        while line := read_line(self.output.fileno(), deadline.left(f"{word} after {self.lines}"), word):
-            self.lines.append(line.decode().split())
-            if self.lines[-1][0] == word:
-                return self.lines[-1]
+        while lines := read_line(self.output.fileno(), deadline.left(f"{word} after {self.lines}"), word):
+            found = [line.split() for line in lines.decode().splitlines()]
+            self.lines += found
+            for line in found:
+                if line[0] == word:
+                    return line
         raise AssertionError(f"it ended without {word}: {self.lines}")
 
     def finish(self, timeout: float = 30.0) -> int:
         """Read the rest and return the exit status."""
         deadline = Deadline(timeout)
-        while line := read_line(self.output.fileno(), deadline.left("the end"), "the end"):
-            self.lines.append(line.decode().split())
+        while lines := read_line(self.output.fileno(), deadline.left("the end"), "the end"):
+            self.lines += [line.split() for line in lines.decode().splitlines()]
         return self.process.wait(timeout)
 
     def said(self, word: str) -> list[list[str]]:

@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
 from support.look import nothing_staged, until, worker_of
-from support.origin import Origin, Resource
+from support.origin import Origin, Resource, Step
 from support.wait import process_exit
 
 from fetchd.client import Client
@@ -91,8 +93,6 @@ def test_result_survives_a_restart(daemon: DaemonProcess, origin: Origin, downlo
 
 
 def test_changed_content_is_never_mixed(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
-    from support.origin import Step
-
     gate = origin.gate()
     old, new = Resource(size=SIZE, seed=1, etag='"old"'), Resource(size=SIZE, seed=2, etag='"new"')
     url = origin.script("/f", Step(old, "hold", 1, after=FIRST, gate=gate), Step(new))  # type: ignore[call-arg]
@@ -149,11 +149,9 @@ def test_the_fork_server_is_replaced(daemon: DaemonProcess, origin: Origin, down
 
 
 def test_a_second_daemon_is_refused(daemon: DaemonProcess, make_daemon: type[DaemonProcess]) -> None:
-    import subprocess
-    import sys
-
     second = subprocess.run(
         [sys.executable, "-m", "fetchd.daemon", "run"],
+        check=False,
         env=daemon.env,
         capture_output=True,
         text=True,

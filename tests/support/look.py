@@ -1,4 +1,4 @@
-"""What a test asks of a daemon's house: what lies in staging, what waits on disk, when a job has got somewhere."""
+"""What a test asks of a daemon's house: what lies in staging, who runs a job, when it has got somewhere."""
 
 from collections.abc import Callable
 from pathlib import Path

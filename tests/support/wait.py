@@ -62,7 +62,7 @@ def readable(fd: int | HasFileno, timeout: float, what: str = "readable") -> Non
 
 
 def read_line(fd: int, timeout: float, what: str = "a line") -> bytes:
-    """Read from a descriptor up to a newline or its end, whichever comes first."""
+    """Read from a descriptor until what came ends with a newline (it may be several lines), or to its end."""
     deadline = Deadline(timeout)
     data = b""
     while not data.endswith(b"\n"):

@@ -1,0 +1,89 @@
+"""From arguments to messages."""
+
+import os
+from pathlib import Path
+
+import click
+import pytest
+
+from fetchd.client.cli.submit import place
+from fetchd.client.specs import ROOM, absolute, batches, current_umask, new_job
+from fetchd.protocol import codec
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.ids import is_correlation_id
+
+
+def test_defaults() -> None:
+    job = new_job("http://h/a")
+    assert job.id is not None
+    assert is_correlation_id(job.id)
+    assert job.spec.directory == str(Path.cwd())
+    assert job.spec.umask == current_umask()
+
+
+def test_umask_is_read_and_left_alone() -> None:
+    before = os.umask(0o027)
+    try:
+        assert current_umask() == 0o027
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"id": "a.b"}, Code.INVALID_ID),
+        ({"id": ""}, Code.INVALID_ID),
+        ({"priority": 101}, Code.BAD_REQUEST),
+        ({"labels": {"k": 1}}, Code.BAD_REQUEST),
+        ({"name": ""}, Code.BAD_REQUEST),
+        ({"directory": "/d/\udcff"}, Code.INVALID_DIRECTORY),
+        ({"name": "\udcff"}, Code.BAD_REQUEST),
+    ],
+)
+def test_bad_arguments(options: dict[str, object], code: Code) -> None:
+    with pytest.raises(FetchdError) as caught:
+        new_job("http://h/a", **options)  # type: ignore[arg-type]
+    assert caught.value.code is code
+
+
+def test_directories_are_absolute_and_otherwise_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real" / "in").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "in")
+    monkeypatch.chdir(tmp_path)
+    assert absolute("link") == str(tmp_path / "link")
+    assert absolute("link/..") == str((tmp_path / "real").resolve())
+    assert absolute("/x/y") == "/x/y"
+
+
+def test_batches_keep_both_limits() -> None:
+    small = [new_job("http://h/a", directory="/d") for _ in range(2001)]
+    assert [len(batch) for batch in batches(small)] == [1000, 1000, 1]
+    large = [new_job("http://h/" + "x" * 60_000, directory="/d") for _ in range(40)]
+    cut = list(batches(large))
+    assert [job for batch in cut for job in batch] == large
+    assert all(sum(len(codec.encode(job)) for job in batch) <= ROOM for batch in cut)
+    assert len(cut) == 3
+    assert list(batches([])) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "directory", "expected"),
+    [
+        (None, "/d", (None, "/d")),
+        ("a.iso", "/d", ("a.iso", "/d")),
+        ("sub/a.iso", "/d", ("a.iso", "/d/sub")),
+        ("/x/a.iso", "/d", ("a.iso", "/x")),
+    ],
+)
+def test_output_and_directory(output: str | None, directory: str, expected: tuple[str | None, str]) -> None:
+    assert place(output, directory) == expected
+
+
+@pytest.mark.parametrize("output", ["", ".", "..", "x/"])
+def test_output_must_name_a_file(output: str) -> None:
+    with pytest.raises(click.UsageError):
+        place(output, None)
