@@ -279,6 +279,8 @@ class Session:
         """A message of `epoch` has come; False if that life of the daemon is over.
 
         A new epoch makes every view stale: the database may have been restored from a backup in between.
+        Epochs are random, so an old one that was never entered would pass for a new one: what is taken from
+        a connection must be preceded by entering the epoch of its `hello`.
         """
         if epoch == self.epoch:
             return True

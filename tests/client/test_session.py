@@ -70,6 +70,7 @@ def known(view: JobView) -> tuple[Any, ...]:
 def test_whatever_is_lost_or_repeated_the_view_is_stale_or_right(script: list[tuple[Any, str]]) -> None:
     daemon, session = Daemon(), Session()
     view = session.watch("j")
+    session.enter("e1")  # by `hello`
     old = daemon.job, daemon.epoch
     for (action, argument), fate in script:
         before = len(daemon.published)
@@ -78,6 +79,7 @@ def test_whatever_is_lost_or_repeated_the_view_is_stale_or_right(script: list[tu
             session.on_snapshot(f"e{daemon.epoch}", daemon.job)
         if fate == "old snapshot":  # an answer that was on its way for long
             session.on_snapshot(f"e{old[1]}", old[0])
+            session.enter(f"e{daemon.epoch}")  # who asks again has been greeted
             old = daemon.job, daemon.epoch
         for event in daemon.published[before:]:
             for _ in range({"lost": 0, "twice": 2}.get(fate, 1)):

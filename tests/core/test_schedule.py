@@ -4,14 +4,14 @@ from random import Random
 
 import pytest
 
-from fetchd.daemon.core import rows, schedule
+from fetchd.daemon.core import schedule
 from fetchd.daemon.core.commands import LoadLanes, LoadWindow, Query
+from fetchd.daemon.core.core import Core, Loaded, Settings
 from fetchd.daemon.core.job import Job, Lane
 from fetchd.daemon.core.schedule import Schedule
 
 from . import make
-from .make import inputs, intake, job, lane, moment, submit
-from .store import FakeStore
+from .make import AREA, cancel, inputs, intake, job, lane, moment, submit
 
 
 class Queue:
@@ -184,14 +184,15 @@ def test_a_burst_of_unsettled_jobs_does_not_fill_the_window() -> None:
 
 
 def test_rows_older_than_memory_do_not_come_back() -> None:
-    store = FakeStore()
-    core, _ = make.new_core(workers=1)
-    commands = core.handle(submit(intake("a"), intake("b"), intake("c")), moment())
-    store.apply([one for one in commands if isinstance(one, make.of.__globals__["Command"])])  # type: ignore[misc]
-    stale = store.answer(LoadWindow(lane(), None, 64))
-    core.handle(make.cancel("b"), moment())
-    core.schedule.lanes[lane()].loading = True
-    core.handle(stale, moment())
+    core = Core(Settings(workers=1, default_area=AREA), Loaded())
+    core.start(moment())
+    core.handle(inputs.LanesLoaded((lane(),), more=False), moment())
+    core.handle(submit(intake("a"), intake("b"), intake("c")), moment())
+    stored = tuple(one for name in "abc" if (one := core.ledger.find(name)) is not None)
+    core.handle(inputs.Committed(core.ledger.stamp), moment())
+    assert not core.ledger.live, "they are behind what was loaded, and the store has them"
+    core.handle(cancel("b", known={"b": stored[1]}), moment())
+    core.handle(inputs.WindowLoaded(lane(), stored, more=False), moment())
     core.validate()
     assert [one.id for one in core.schedule.lanes[lane()].rows] == ["c"]
-    assert rows.window_loaded
+    assert set(core.runs) == {"a"}
