@@ -43,7 +43,7 @@ def start_daemon(
                 notice("warning: this daemon runs as root; a system service with its own user is safer")
             pid = _spawn(state, timeout)
     except OSError as error:
-        raise FetchdError(Code.NO_DAEMON, f"cannot start the daemon: {error}") from None
+        raise _failed(f"cannot start the daemon: {error}") from None
     notice(f"started the daemon (pid {pid})")
     return pid
 
@@ -100,12 +100,15 @@ def _spawn(state: Path, timeout: float) -> int:
     if line == "ready":
         return process.pid
     if line is None:
-        raise FetchdError(
-            Code.NO_DAEMON, f"the daemon (pid {process.pid}) was not ready after {timeout:g} s; see {log}"
-        )
+        raise _failed(f"the daemon (pid {process.pid}) was not ready after {timeout:g} s; see {log}")
     if line.startswith("error: "):
-        raise FetchdError(Code.NO_DAEMON, f"the daemon did not start: {line[7:]}")
-    raise FetchdError(Code.NO_DAEMON, f"the daemon ended while it started; see {log}")
+        raise _failed(f"the daemon did not start: {line[7:]}")
+    raise _failed(f"the daemon ended while it started; see {log}")
+
+
+def _failed(message: str) -> FetchdError:
+    """No daemon, and not for want of trying (which the details tell whoever gives advice)."""
+    return FetchdError(Code.NO_DAEMON, message, tried_to_start=True)
 
 
 def _first_line(reader: int, deadline: float) -> str | None:

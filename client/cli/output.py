@@ -93,7 +93,8 @@ def error_lines(error: FetchdError) -> list[str]:
     job = job_of(error)
     subject = f"{text.clean(job)}: " if job else ""
     lines = [f"{subject}{error.code}: {text.clean(error.message)}"]
-    if (hint := exits.HINTS.get(error.code)) is not None:
+    hint = exits.HINTS.get(error.code)
+    if hint is not None and "tried_to_start" not in error.details:
         lines.append(f"hint: {hint}")
     return lines
 

@@ -1,16 +1,17 @@
 """How many inputs a second the core takes: jobs through their whole life, 1000 a submit, with all slots busy.
 
-    python tests/benchmarks/core_rate.py [JOBS] [WORKERS] [LANES]
+python tests/benchmarks/core_rate.py [JOBS] [WORKERS] [LANES]
 """
 
 import sys
 import time
+from typing import Any
 
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.core import Core, Loaded, Settings
 from fetchd.daemon.core.intake import Intake
-from fetchd.daemon.core.job import Job, Moment
+from fetchd.daemon.core.job import Job, Lane, Moment
 from fetchd.protocol import mailbox
 from fetchd.protocol.job import JobSpec, State
 
@@ -28,8 +29,8 @@ def intake(number: int, lanes: int) -> Intake:
 
 def life(job: Job, slot: int, incarnation: int) -> list[inputs.Input]:
     """What is said about an attempt after it was assigned."""
-    who = {"job": job.id, "attempt": job.attempt}
-    said = [
+    who: dict[str, Any] = {"job": job.id, "attempt": job.attempt}
+    said: list[mailbox.Report] = [
         mailbox.Responded(
             **who, generation=0, status=200, url=job.url, total=1000, kept=0, disposition=None, origins=[],
             validator=mailbox.Validator(etag='"x"'),
@@ -51,7 +52,7 @@ class Store:
     """Rows that were queued, by lane, in order: enough to answer for windows."""
 
     def __init__(self) -> None:
-        self.queued: dict[object, dict[str, Job]] = {}
+        self.queued: dict[Lane, dict[str, Job]] = {}
 
     def save(self, job: Job) -> None:
         lane = self.queued.setdefault(job.lane, {})
@@ -73,7 +74,7 @@ class Store:
 def main(jobs: int = 10_000, workers: int = 8, lanes: int = 5) -> None:
     core = Core(Settings(workers=workers, default_area=AREA), Loaded())
     store = Store()
-    todo: list[inputs.Input] = [inputs.LanesLoaded((), more=False), inputs.DueLoaded((), None)]
+    todo: list[inputs.Input] = [inputs.DueLoaded((), None)]
     for start in range(0, jobs, 1000):
         request = inputs.Request("uid:1", f"r{start}", b"", None)
         some = tuple(intake(n, lanes) for n in range(start, min(jobs, start + 1000)))
@@ -87,6 +88,9 @@ def main(jobs: int = 10_000, workers: int = 8, lanes: int = 5) -> None:
                 store.save(command.job)
             elif isinstance(command, c.LoadWindow):
                 todo.append(store.answer(command))
+            elif isinstance(command, c.LoadLanes):
+                full = [lane for lane, waiting in store.queued.items() if waiting]
+                todo.append(inputs.LanesLoaded(tuple(full[: command.limit]), len(full) > command.limit))
             elif isinstance(command, c.Spawn):
                 todo.append(inputs.WorkerReady(command.slot, command.incarnation))
             elif isinstance(command, c.AssignJob):

@@ -8,6 +8,7 @@ from fetchd.protocol.job import State
 
 from .make import SECOND
 from .simulator import Simulation
+from .workers import Worker
 
 POLICIES = ("fail", "skip", "rename", "overwrite")
 
@@ -48,7 +49,7 @@ def work(sim: Simulation) -> list[tuple[float, Callable[[], None]]]:
     return moves
 
 
-def read(sim: Simulation, mail: list) -> None:  # type: ignore[type-arg]
+def read(sim: Simulation, mail: list[Worker]) -> None:
     """The loop reads some messages of a worker, in one turn."""
     worker = sim.rng.choice(mail)
     count = sim.rng.randint(1, 3)
@@ -63,8 +64,8 @@ def submit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
         # the same ID means the same job, nearly always
         own = Random(number if rng.random() < 0.98 else None)
         spec = {
-            "job_id": f"j{number}", "host": f"h{own.randrange(lanes)}.test", "priority": own.choice([0, 0, 5]),
-            "if_exists": own.choice(POLICIES), "retries": own.choice([1, 3, 8]),
+            "job_id": f"j{number}", "host": f"h{own.randrange(lanes)}.test",
+            "priority": own.choice([0, 0, 5]), "if_exists": own.choice(POLICIES), "retries": own.choice([1, 3, 8]),
             "secrets": own.choice([None, None, b"secret"]),
         }  # fmt: skip
         if own.random() < 0.4:
@@ -107,7 +108,8 @@ def rest(sim: Simulation, limit: int = 20_000) -> None:
     sim.check()
     assert sim.truth == sim.store.jobs
     assert not sim.workspaces, f"{sim.workspaces} are left behind"
-    assert not sim.core.ledger.live and not len(sim.core.ledger.unsettled) and not sim.core.ledger.paths
+    ledger = sim.core.ledger
+    assert (len(ledger.live), len(ledger.unsettled), ledger.paths) == (0, 0, {})
     assert not sim.store.secrets, f"secrets of {sim.store.secrets} are left behind"
     for job in sim.store.jobs.values():
         delivered = job.state is State.COMPLETED and job.reason is None

@@ -95,6 +95,7 @@ class Walk:
     def __init__(self, workers: int = 1, **spec: Any) -> None:
         self.core, self.commands = new_core(workers=workers)
         self.now = moment()
+        self.stored: dict[str, Job] = {}
         self.do(submit(intake(**spec)))
 
     def do(self, event: inputs.Input) -> list[Command]:

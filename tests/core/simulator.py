@@ -2,7 +2,7 @@
 
 One seed is one history. Everything that the real surroundings promise the core is kept here (answers of the
 store in order, effects after their commit, what a worker sends arrives in order), everything that they do not
-promise is left to chance. `check` compares the core with the truth: what is committed plus what was saved since.
+promise is left to chance. `check` compares the core with the truth: what is committed and what was saved since.
 """
 
 from collections import Counter, deque
@@ -49,6 +49,7 @@ class Simulation:
 
     def __init__(self, seed: int, *, faults: float = 0.15, workers: int | None = None) -> None:
         self.rng = Random(seed)
+        self.validating = True
         self.faults = faults
         self.failures = self.rng.choice([0.0, 0.1, 0.4]) if faults else 0.0
         self.store_speed = 6.0
@@ -105,7 +106,8 @@ class Simulation:
     def handle(self, event: inputs.Input) -> None:
         self.inputs += 1
         self.take(self.core.handle(event, self.moment()))
-        self.core.validate()
+        if self.validating:
+            self.core.validate()
         deadline = self.core.next_deadline(self.mono)
         assert deadline is None or deadline > self.mono, "a deadline in the past: the loop would spin"
 
@@ -125,7 +127,7 @@ class Simulation:
     def _saved(self, job: Job) -> None:
         old = self.truth.get(job.id)
         if job.state is State.RUNNING and old is not None and old.state is State.QUEUED:
-            better = [
+            better = self.validating and [
                 o.id for o in self.truth.values()
                 if o.state is State.QUEUED and o.lane == job.lane and o.order < job.order
             ]  # fmt: skip
@@ -205,7 +207,8 @@ class Simulation:
         elif isinstance(effect, c.AssignJob):
             job, stored = effect.job, self.store.jobs[effect.job.id]
             assert stored.attempt == job.attempt, "an attempt that is not on disk"
-            assert worker.job is None and worker.ready
+            assert worker.job is None
+            assert worker.ready
             live = [w.job.id for w in self.pool.values() if w.job is not None]
             assert job.id not in live, f"{job.id} has two live attempts"
             assert len(live) < self.workers
@@ -324,7 +327,7 @@ class Simulation:
         core = self.core
         if core.exited:
             return
-        assert core.ledger.counts == {state: 0 for state in State} | Counter(
+        assert core.ledger.counts == dict.fromkeys(State, 0) | Counter(
             job.state for job in self.truth.values()
         )
         lanes: dict[Lane, list[Job]] = {}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fetchd.daemon.core import inputs
 from fetchd.daemon.core.gates import Gate, GateKey, Gates, Kind
 from fetchd.protocol.job import Reason, State
 
@@ -59,6 +60,6 @@ def test_a_held_lane_is_passed_over_and_taken_up_again() -> None:
     assert set(core.runs) == {"free"}
     core.gates.open(gate("host").key)
     core.schedule.release()
-    core.handle(make.inputs.Tick(), moment())
+    core.handle(inputs.Tick(), moment())
     core.validate()
     assert set(core.runs) == {"free", "held"}

@@ -1,4 +1,4 @@
-"""Every state and cause: what the table says, or `IllegalTransitionError`; and the page made from the table."""
+"""Every state and cause: what the table says, or `IllegalTransitionError`; and the page made from it."""
 
 import subprocess
 import sys

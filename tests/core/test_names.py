@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetchd.daemon.core.names import MAX_BYTES, choose, from_disposition, from_url, is_plain, numbered, sanitise
+from fetchd.daemon.core.names import (
+    MAX_BYTES,
+    choose,
+    from_disposition,
+    from_url,
+    is_plain,
+    numbered,
+    sanitise,
+)
 
 ATTACKS = [
     ("../../etc/passwd", "passwd"), ("..\\..\\boot.ini", "boot.ini"), ("/etc/cron.d/x", "x"),
@@ -113,7 +121,7 @@ def test_content_disposition(value: str, name: str | None) -> None:
     assert from_disposition(value) == name
 
 
-@given(st.text(max_size=200) | st.text(alphabet=';="\\\' filename*UTF-8%', max_size=80))
+@given(st.text(max_size=200) | st.text(alphabet=";=\"\\' filename*UTF-8%", max_size=80))
 def test_no_header_is_too_strange(value: str) -> None:
     from_disposition(value)
     from_disposition("attachment; " + value)

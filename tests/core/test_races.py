@@ -33,7 +33,9 @@ FINISHED = mailbox.Finished(job="job", attempt=1, size=1000)
 # cancel
 
 
-@pytest.mark.parametrize("end", [STOPPED, FINISHED, make.failed(Code.RESET)], ids=lambda end: type(end).__name__)
+@pytest.mark.parametrize(
+    "end", [STOPPED, FINISHED, make.failed(Code.RESET)], ids=lambda end: type(end).__name__
+)
 def test_cancel_crosses_the_end_of_the_attempt(end: mailbox.Report) -> None:
     walk = Walk()
     walk.respond()

@@ -27,8 +27,8 @@ def test_what_a_retry_would_not_mend_fails_with_its_code(code: Code) -> None:
 @pytest.mark.parametrize(
     ("code", "failures", "seconds"),
     [
-        (Code.CONNECT, 0, 1), (Code.TIMEOUT, 1, 2), (Code.TLS, 2, 4), (Code.RESET, 5, 32), (Code.RESET, 6, 60),
-        (Code.CONNECT, 7, 60), (Code.RATE_LIMITED, 0, 10), (Code.UNAVAILABLE, 1, 20),
+        (Code.CONNECT, 0, 1), (Code.TIMEOUT, 1, 2), (Code.TLS, 2, 4), (Code.RESET, 5, 32),
+        (Code.RESET, 6, 60), (Code.CONNECT, 7, 60), (Code.RATE_LIMITED, 0, 10), (Code.UNAVAILABLE, 1, 20),
         (Code.UNAVAILABLE, 3, 60), (Code.WORKER_HUNG, 0, 1), (Code.WORKER_KILLED, 1, 2), (Code.DNS, 0, 1),
     ],
 )  # fmt: skip

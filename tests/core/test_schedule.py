@@ -4,14 +4,14 @@ from random import Random
 
 import pytest
 
-from fetchd.daemon.core import schedule
+from fetchd.daemon.core import inputs, schedule
 from fetchd.daemon.core.commands import LoadLanes, LoadWindow, Query
 from fetchd.daemon.core.core import Core, Loaded, Settings
 from fetchd.daemon.core.job import Job, Lane
 from fetchd.daemon.core.schedule import Schedule
 
 from . import make
-from .make import AREA, cancel, inputs, intake, job, lane, moment, submit
+from .make import AREA, cancel, intake, job, lane, moment, submit
 
 
 class Queue:
@@ -67,7 +67,9 @@ class Queue:
 def test_first_come_first_served_within_priority_over_all_lanes(seed: int, lanes: int) -> None:
     rng, queue = Random(seed), Queue()
     for seq in range(1500):
-        queue.add(job(f"j{seq}", seq, host=f"h{rng.randrange(lanes)}.test", priority=rng.choice([-5, 0, 0, 9])))
+        queue.add(
+            job(f"j{seq}", seq, host=f"h{rng.randrange(lanes)}.test", priority=rng.choice([-5, 0, 0, 9]))
+        )
         queue.answer()
         while rng.random() < 0.45:
             assert queue.best() is queue.take()
@@ -144,7 +146,8 @@ def test_an_answer_that_was_asked_for_before_the_window_was_cut(monkeypatch: pyt
 
 def test_lanes_that_find_no_room_are_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "MAX_LANES", 4)
-    made = Schedule([].append)
+    asked: list[Query] = []
+    made = Schedule(asked.append)
     made.start()
     made.lanes_loaded([lane("a.test"), lane("b.test")], more=False)
     made.lanes_loaded([lane(f"h{n}.test") for n in range(4)], more=False)

@@ -9,8 +9,10 @@ import os
 import pytest
 
 from fetchd.daemon.core import schedule, waiting
+from fetchd.protocol.job import State
 
 from . import histories
+from .simulator import Simulation
 
 HISTORIES = int(os.environ.get("FETCHD_SIM", "2500"))
 FIRST = int(os.environ.get("FETCHD_SIM_SEED", "0"))
@@ -35,3 +37,45 @@ def test_random_histories(part: int) -> None:
         except BaseException as error:
             error.add_note(f"seed {seed}: FETCHD_SIM=1 FETCHD_SIM_SEED={seed}")
             raise
+
+
+@pytest.mark.parametrize("lanes", [1, 7, 6000])
+def test_memory_does_not_grow_with_the_queue(lanes: int) -> None:
+    sim = Simulation(1, faults=0.0, workers=4)
+    sim.validating = False  # it would look at every job after every input
+    jobs, most = 20_000, 0
+    for start in range(0, jobs, 500):
+        sim.submit(*({"job_id": f"j{n}", "host": f"h{n % lanes}.test"} for n in range(start, start + 500)))
+        settle(sim)
+        most = max(most, len(sim.core.ledger.live))
+    sim.check()
+    assert sim.core.ledger.counts[State.QUEUED] == jobs - 4
+    assert most <= (2 * schedule.WINDOW * lanes + 4 if lanes < 100 else 3 * schedule.ROWS_IN_MEMORY)
+    assert not len(sim.core.ledger.unsettled)
+    assert not sim.core.replies
+    # all lanes move on, and what comes next is loaded
+    ran = 0
+    while ran < 400:
+        for worker in sim.pool.values():
+            if worker.alive:
+                worker.step(sim.rng, 0.0, 0.0)
+            if worker.mail:
+                sim.turn(*worker.mail)
+                worker.mail.clear()
+        settle(sim)
+        ran = sim.core.ledger.counts[State.COMPLETED]
+    assert sim.dispatched[:400] == [f"j{n}" for n in range(400)], "first come, first served"
+    assert len(sim.core.ledger.live) <= most + 4
+
+
+def settle(sim: Simulation) -> None:
+    """Let the store and the helper pool do all they have in hand."""
+    while sim.calls or sim.replies or sim.files or sim.results:
+        if sim.calls:
+            sim.store_step()
+        elif sim.replies:
+            sim.answer_step()
+        elif sim.files:
+            sim.file_step(next(iter(sim.files)))
+        else:
+            sim.turn(sim.results.pop(0))

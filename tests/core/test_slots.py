@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from fetchd.daemon.core import inputs, slot as slots
+from fetchd.daemon.core import inputs
+from fetchd.daemon.core import slot as slots
 from fetchd.daemon.core.commands import AssignJob, Kill, Spawn
-from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.job import Job, Moment
 from fetchd.daemon.core.pool import Pool
 from fetchd.daemon.core.slot import Run, Slot
 from fetchd.protocol.errors import Code
@@ -115,7 +116,7 @@ def test_one_spare_worker_stays_warm() -> None:
     for n in range(2):
         deadline = core.next_deadline(moment(112 + n).mono)
         assert deadline == (110 + n) * SECOND + core.settings.idle_timeout
-        kills = make.of(core.handle(inputs.Tick(), make.Moment(deadline, 0)), Kill)
+        kills = make.of(core.handle(inputs.Tick(), Moment(deadline, 0)), Kill)
         assert [kill.slot for kill in kills] == [n]
         core.validate()
     assert core.next_deadline(moment(1000).mono) is None

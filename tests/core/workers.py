@@ -56,9 +56,7 @@ class Worker:
         elif rng.random() < failures:
             code = rng.choice(FAILURES)
             after = rng.choice([None, 0.0, 3.0])
-            self._over(
-                mailbox.Failed(**name, code=code, message="", bytes=self.bytes, retry_after=after)
-            )
+            self._over(mailbox.Failed(**name, code=code, message="", bytes=self.bytes, retry_after=after))
         elif not self.responded:
             if rng.random() < faults / 2:
                 self.asking = True
