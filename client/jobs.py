@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.errors import TRANSIENT, Code, FetchdError
 from fetchd.protocol.job import TERMINAL, JobSnapshot, State
 
 from .session import Event
@@ -18,12 +18,8 @@ from .session import Event
 if TYPE_CHECKING:
     from .sync import Client
 
-RETRYABLE = frozenset({
-    Code.DNS, Code.CONNECT, Code.TIMEOUT, Code.RESET, Code.SHORT_BODY, Code.RATE_LIMITED, Code.UNAVAILABLE,
-    Code.SERVER_ERROR, Code.DISK_FULL, Code.IO_ERROR, Code.WORKER_DIED, Code.WORKER_HUNG,
-    Code.WORKER_KILLED,
-})  # fmt: skip
-"""Causes that may be gone another time. The daemon has already retried these as often as was asked."""
+RETRYABLE = TRANSIENT | {Code.DISK_FULL, Code.IO_ERROR}
+"""Causes that may be gone another time. The daemon has already retried as often as was asked."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

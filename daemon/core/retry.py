@@ -1,12 +1,12 @@
 """What follows a failed attempt, as a decision object.
 
-The full table of `Retry-After`, host parking and per-row budgets replaces `RETRYABLE` and `decide`; nothing
+The full table of `Retry-After`, host parking and per-row budgets replaces `decide`; nothing
 else needs to know.
 """
 
 from msgspec import Struct
 
-from fetchd.protocol.errors import Code
+from fetchd.protocol.errors import TRANSIENT, Code
 
 from .job import Job, Moment
 
@@ -23,13 +23,6 @@ PROGRESS_BYTES = 1 << 20
 """Gaining this much, or a hundredth of the whole, resets the budget; less is a trickle."""
 
 POISON_DEATHS = 3
-
-RETRYABLE = frozenset(
-    {
-        Code.DNS, Code.CONNECT, Code.TIMEOUT, Code.RESET, Code.SHORT_BODY, Code.TLS, Code.RATE_LIMITED,
-        Code.UNAVAILABLE, Code.SERVER_ERROR, Code.WORKER_DIED, Code.WORKER_HUNG, Code.WORKER_KILLED,
-    }
-)  # fmt: skip
 
 FEW = {Code.DNS: 2, Code.SERVER_ERROR: 3}
 """Codes that get fewer retries than the job's budget."""
@@ -55,7 +48,7 @@ def decide(job: Job, code: Code, on_hand: int, retry_after: float | None, now: M
     The wait is full jitter in [0, min(60 s, 1 s * 2**n)], or what the server asked for plus up to a tenth.
     The worker's death has been counted in `job.deaths` already.
     """
-    if code not in RETRYABLE:
+    if code not in TRANSIENT:
         return GiveUp(code)
     if code is Code.WORKER_DIED:
         # a budget of its own, which no progress resets

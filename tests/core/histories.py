@@ -65,8 +65,8 @@ def submit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
         own = Random(number if rng.random() < 0.98 else None)
         spec = {
             "job_id": f"j{number}", "host": f"h{own.randrange(lanes)}.test",
-            "priority": own.choice([0, 0, 5]), "if_exists": own.choice(POLICIES), "retries": own.choice([1, 3, 8]),
-            "secrets": own.choice([None, None, b"secret"]),
+            "priority": own.choice([0, 0, 5]), "if_exists": own.choice(POLICIES),
+            "retries": own.choice([1, 3, 8]), "secrets": own.choice([None, None, b"secret"]),
         }  # fmt: skip
         if own.random() < 0.4:
             spec["name"] = f"n{own.randrange(3)}"

@@ -2,7 +2,7 @@
 
 One seed is one history. Everything that the real surroundings promise the core is kept here (answers of the
 store in order, effects after their commit, what a worker sends arrives in order), everything that they do not
-promise is left to chance. `check` compares the core with the truth: what is committed and what was saved since.
+promise is left to chance. `check` compares the core with the truth: what is committed, and saved since then.
 """
 
 from collections import Counter, deque

@@ -6,20 +6,19 @@ from fetchd.daemon.core.retry import (
     LONGEST_ASKED,
     POISON_DEATHS,
     PROGRESS_BYTES,
-    RETRYABLE,
     SECOND,
     GiveUp,
     Retry,
     decide,
 )
-from fetchd.protocol.errors import Code
+from fetchd.protocol.errors import TRANSIENT, Code
 
 from .make import job, moment
 
 NOW = moment(rand=1.0)
 
 
-@pytest.mark.parametrize("code", [code for code in Code if code not in RETRYABLE])
+@pytest.mark.parametrize("code", [code for code in Code if code not in TRANSIENT])
 def test_what_a_retry_would_not_mend_fails_with_its_code(code: Code) -> None:
     assert decide(job(), code, 0, None, NOW) == GiveUp(code)
 

@@ -138,6 +138,8 @@ def test_an_answer_that_was_asked_for_before_the_window_was_cut(monkeypatch: pyt
     assert queue.asked, "the window has run low"
     for seq in range(100, 120):
         queue.add(job(f"u{seq}", seq, priority=5))
+    for _ in range(5):
+        assert queue.best() is queue.take()
     queue.answer()
     while queue.jobs:
         assert queue.best() is queue.take()

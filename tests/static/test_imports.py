@@ -16,14 +16,14 @@ PURE = frozenset({
 
 VALUES = frozenset(
     f"fetchd.protocol.{name}"
-    for name in ("control", "errors", "events", "ids", "job", "mailbox", "urls", "version")
+    for name in ("codec", "control", "errors", "events", "ids", "job", "mailbox", "urls", "version")
 )
-"""The value types of the protocol: no codec, no frames, no paths."""
+"""The value types of the protocol and their (pure) codec: no paths, nothing that looks at the machine."""
 
 GROUND = "fetchd.daemon.service"
 """The ground floor: what every process needs from the system. It knows none of the other rooms."""
 
-WIRING = frozenset({"fetchd.daemon.__main__", "fetchd.daemon.app"})
+WIRING = frozenset({"fetchd.daemon.__main__", "fetchd.daemon.app", "fetchd.daemon.sources"})
 """The composition root: the only modules that know every room."""
 
 INNER = frozenset(
