@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fetchd.protocol.errors import Code as Code
     from fetchd.protocol.errors import FetchdError as FetchdError
+    from fetchd.protocol.job import Cleanup as Cleanup
     from fetchd.protocol.job import JobSnapshot as JobSnapshot
     from fetchd.protocol.job import State as State
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from .jobs import Result as Result
     from .jobs import as_completed as as_completed
     from .link import ClientClosedError as ClientClosedError
+    from .replay import EventStream as EventStream
     from .session import Event as Event
     from .sync import Client as Client
 
 _HOMES = {
+    "Cleanup": "fetchd.protocol.job",
     "Client": "fetchd.client.sync",
     "ClientClosedError": "fetchd.client.link",
     "Code": "fetchd.protocol.errors",
     "DownloadError": "fetchd.client.jobs",
     "Event": "fetchd.client.session",
+    "EventStream": "fetchd.client.replay",
     "FetchdError": "fetchd.protocol.errors",
     "Job": "fetchd.client.jobs",
     "JobSnapshot": "fetchd.protocol.job",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from fetchd.protocol.control import Outcome
 from fetchd.protocol.errors import TRANSIENT, Code, FetchdError
 from fetchd.protocol.job import TERMINAL, JobSnapshot, State
 
@@ -59,6 +60,17 @@ def failure(snapshot: JobSnapshot) -> DownloadError | None:
         message = f"{snapshot.error.code}: {snapshot.error.message}"
         return DownloadError(Code.INTERNAL, message, snapshot=snapshot)
     return DownloadError(code, snapshot.error.message, snapshot=snapshot)
+
+
+def refused(outcome: Outcome) -> FetchdError:
+    """The error for a job that a verb had no effect on. A code newer than this client is `internal`."""
+    try:
+        code = Code(outcome.code or "")
+    except ValueError:
+        return FetchdError(Code.INTERNAL, str(outcome.code), job=outcome.id)
+    if code is Code.TOO_LATE and outcome.state is not None:
+        return FetchdError(code, f"the job is {outcome.state} already", job=outcome.id)
+    return FetchdError(code, job=outcome.id)
 
 
 class Job:
@@ -114,11 +126,34 @@ class Job:
 
     def cancel(self) -> bool:
         """Cancel for good; False if it is being published or over. Raises `no_such_job`."""
-        outcome = self.client.cancel([self.id])[0]
-        if outcome.code == Code.NO_SUCH_JOB:
-            raise FetchdError(Code.NO_SUCH_JOB, job=self.id)
-        if outcome.state is not None:
-            self._state = outcome.state
+        return self._did(self.client.cancel([self.id]))
+
+    def pause(self) -> bool:
+        """Hold it, keeping its bytes; False if it is being published or over. Raises `no_such_job`."""
+        return self._did(self.client.pause([self.id]))
+
+    def resume(self) -> bool:
+        """Let it go on after a pause; False if it is over. Raises `no_such_job`."""
+        return self._did(self.client.resume([self.id]))
+
+    def retry(self) -> bool:
+        """Queue it again after it failed or was cancelled, or end its waiting; False if it is completed.
+
+        Raises `no_such_job`, and `secrets_gone` where its credentials are not kept any more. Handles of the
+        same job elsewhere may still hold its earlier end.
+        """
+        return self._did(self.client.retry([self.id]))
+
+    def remove(self) -> bool:
+        """Cancel it if it is live, and forget it; a delivered file stays. Raises `no_such_job`."""
+        return self._did(self.client.remove([self.id]))
+
+    def _did(self, outcomes: list[Outcome]) -> bool:
+        (outcome,) = outcomes
+        if outcome.code not in {None, Code.TOO_LATE}:
+            raise refused(outcome)
+        if outcome.state is not None and outcome.state is not self._state:
+            self._state, self.last = outcome.state, None
         return outcome.code is None
 
     def events(self) -> Iterator[Event]:

@@ -9,8 +9,8 @@ subscribed and what is unanswered carries over.
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from typing import TypeVar
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 from msgspec import Struct
@@ -22,10 +22,17 @@ from fetchd.protocol.events import EventHeader
 from fetchd.protocol.ids import new_request_id
 from fetchd.protocol.version import PROTOCOL, __version__
 
+from .locate import Finder
 from .session import Exchange, Outbox
 
+if TYPE_CHECKING:
+    from .inotify import Watch
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-"""Seconds between looks for a daemon that went away: nothing announces its return, so this is a timer."""
+"""Seconds between looks for a daemon that went away, where nothing announces its return."""
+
+WATCHED_PAUSE = 5.0
+"""The same where a watch on its endpoint file does announce it."""
 
 EVENTS_HWM = 10_000
 """Events kept for a slow receiver; past it the daemon's socket drops, and the numbering shows the gap."""
@@ -52,20 +59,19 @@ def refusal(body: ErrorBody) -> FetchdError:
 class Link:
     """A connection that outlives the daemon's restarts.
 
-    `find` names a daemon's control endpoint, or None; `closing` is a descriptor that turns readable when
+    `finder` names a daemon's control endpoint, or None; `closing` is a descriptor that turns readable when
     the client is closed; an answer that does not come is asked for again after `resend_after` seconds, and
-    `patience` seconds of silence end in `no_daemon`, the error that `absent` makes.
+    `patience` seconds of silence end in `no_daemon`.
     """
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", find: Callable[[], str | None], closing: int,
-        patience: float, resend_after: float, absent: Callable[[], FetchdError],
+        self, context: "zmq.Context[zmq.Socket[bytes]]", finder: Finder, closing: int, patience: float,
+        resend_after: float,
     ) -> None:  # fmt: skip
         self._context = context
-        self._find = find
+        self._finder = finder
         self._closing = closing
         self._patience = patience
-        self._absent = absent
         self._outbox = Outbox(resend_after)
         self._resend_after = resend_after
         self._greeting: Exchange[Welcome] | None = None
@@ -73,6 +79,7 @@ class Link:
         self._monitor: zmq.Socket[bytes] | None = None
         self._sub: zmq.Socket[bytes] | None = None
         self._topics: set[bytes] = set()
+        self._watch: Watch | None = None
         self._retry_at = 0.0
         self._pause = FIRST_PAUSE
         self._silent_since: float | None = None
@@ -132,6 +139,7 @@ class Link:
         """Close the sockets. Changes nothing at the daemon."""
         self.rest()
         self._drop()
+        self._unwatch()
 
     # -- one turn
 
@@ -151,10 +159,10 @@ class Link:
             self._receive(now)
             if self._broken() or self._outbox.overdue(now) or self._greeting_overdue(now):
                 if self._outbox.hopeless(now):
-                    raise self._absent()
+                    raise self._finder.absent()
                 self._lost(now)
         if self._silent_since is not None and now - self._silent_since >= self._patience:
-            raise self._absent()
+            raise self._finder.absent()
         return ready
 
     def refresh(self) -> bool:
@@ -181,20 +189,25 @@ class Link:
         for sock in (self._dealer, self._monitor, self._sub):
             if sock is not None:
                 poller.register(sock, zmq.POLLIN)
+        if self._watch is not None:
+            poller.register(self._watch.fd, zmq.POLLIN)
         timeout = None if end is None else max(0, int((end - now) * 1000) + 1 if end > now else 0)
         ready = {key for key, _ in poller.poll(timeout)}
         if self._closing in ready:
             raise ClientClosedError("the client is closed")
+        if self._watch is not None and self._watch.fd in ready and self._watch.changed():
+            self._retry_at = 0.0
         return {fd for fd in fds if fd in ready}
 
     # -- connection
 
     def _connect(self, now: float) -> None:
-        self.endpoint = self._find()
+        self.endpoint = self._look()
         if self.endpoint is None:
             self._silent_since = self._silent_since if self._silent_since is not None else now
-            self._retry_at, self._pause = now + self._pause, min(self._pause * 2, LONGEST_PAUSE)
+            self._put_off(now)
             return
+        self._unwatch()
         dealer = self._context.socket(zmq.DEALER)
         dealer.linger = 0
         dealer.maxmsgsize = codec.MAX_MESSAGE
@@ -214,6 +227,31 @@ class Link:
         self._greeting = self._exchange(Hello(client=f"fetchd.client/{__version__}"), Welcome, 0.0)
         self._dispatch(self._greeting)
         self._greeting.overdue = now + self._resend_after
+
+    def _look(self) -> str | None:
+        """Where the daemon is. While it is nowhere, its place is watched."""
+        try:
+            found = self._finder.find()
+            if found is None:
+                self._unwatch()  # the directory may have been replaced
+                self._watch = self._finder.watch()
+                found = self._finder.find() if self._watch is not None else None
+        except FetchdError:
+            if self._silent_since is None:
+                raise
+            return None  # a daemon that is starting: its socket is its own before it is opened for others
+        return found
+
+    def _put_off(self, now: float) -> None:
+        if self._watch is not None:
+            self._retry_at = now + WATCHED_PAUSE
+        else:
+            self._retry_at, self._pause = now + self._pause, min(self._pause * 2, LONGEST_PAUSE)
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def _greeting_overdue(self, now: float) -> bool:
         greeting = self._greeting
@@ -236,7 +274,7 @@ class Link:
         self._drop()
         self._outbox.disconnected(now)
         self._silent_since = self._silent_since if self._silent_since is not None else now
-        self._retry_at, self._pause = now + self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        self._put_off(now)
 
     def _drop(self) -> None:
         self._close_sub()

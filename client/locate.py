@@ -6,9 +6,13 @@ somebody listens is asked of the socket's file first.
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fetchd.protocol import paths
 from fetchd.protocol.errors import Code, FetchdError
+
+if TYPE_CHECKING:
+    from .inotify import Watch
 
 
 class Finder:
@@ -27,14 +31,62 @@ class Finder:
         return paths.state_dir()
 
     def find(self) -> str | None:
-        """The control endpoint of a daemon that listens now, or None."""
+        """The control endpoint of a daemon that listens now, or None.
+
+        Raises `denied` where there is one that this user may not reach.
+        """
         control = self.named
         if control is None:
             endpoint = paths.read_endpoint(self.state)
-            control = endpoint.control if endpoint else None
-        return control if control is not None and paths.is_listening(control) else None
+            if endpoint is None:
+                _refuse_unreadable(paths.endpoint_file(self.state))
+                return None
+            control = endpoint.control
+        if paths.is_listening(control):
+            return control
+        path = paths.ipc_path(control)
+        if path is not None:
+            _refuse_unreachable(path)
+        return None
+
+    def watch(self) -> "Watch | None":
+        """A watch that tells when a daemon has written where it listens; None where nothing will tell."""
+        if self.named is not None:
+            return None  # a socket's file is there before anybody listens at it, so it tells nothing
+        from .inotify import Watch
+
+        file = paths.endpoint_file(self.state)
+        try:
+            return Watch(file.parent, [file.name])
+        except OSError:
+            return None  # no such directory yet, or no watches left
 
     def absent(self) -> FetchdError:
         """The error that says where nobody answers."""
         where = self.named or f"the state directory {self.state}"
         return FetchdError(Code.NO_DAEMON, f"no daemon answers for {where}")
+
+
+def _refuse_unreadable(file: Path) -> None:
+    try:
+        os.stat(file)
+        readable = os.access(file, os.R_OK, effective_ids=True)
+    except PermissionError:
+        readable = False
+    except OSError:
+        return
+    if not readable:
+        raise FetchdError(Code.DENIED, f"{file} may not be read by this user")
+
+
+def _refuse_unreachable(socket: Path) -> None:
+    """EACCES, told from "nobody listens" (unix(7): connecting takes write permission on the socket)."""
+    try:
+        os.stat(socket)
+        reachable = os.access(socket, os.W_OK, effective_ids=True)
+    except PermissionError:
+        reachable = False
+    except (OSError, ValueError):
+        return
+    if not reachable:
+        raise FetchdError(Code.DENIED, f"the socket {socket} may not be used by this user")

@@ -133,9 +133,14 @@ class Outbox:
     def refused(self, exchange: Exchange[Struct], error: FetchdError, now: float) -> None:
         """A refusal: final, unless it only means "later" and there is patience left.
 
-        A draining daemon answers no new `wait`; its successor will.
+        A request that was `busy` or `store_failed` has done nothing, so it is sent again as it is, under the
+        same ID. A draining daemon answers no new `wait`; its successor will.
         """
-        later = error.code is Code.BUSY or (error.code is Code.DRAINING and exchange.kind == "wait")
+        later = (
+            error.code is Code.BUSY
+            or (error.code is Code.STORE_FAILED and error.retry_after is not None)
+            or (error.code is Code.DRAINING and exchange.kind == "wait")
+        )
         again = now + (BUSY_PAUSE if error.retry_after is None else max(0.0, error.retry_after))
         if later and again < exchange.patient_until:
             exchange.due, exchange.overdue = again, None

@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fetchd.protocol import codec
 from fetchd.protocol.control import NewJob
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id, new_correlation_id
-from fetchd.protocol.job import JobSpec, Policy
+from fetchd.protocol.job import Cleanup, JobSpec, Policy
 
 ROOM = codec.MAX_MESSAGE - 4096
 """Bytes of jobs put into one message; the rest is for what surrounds them."""
@@ -31,6 +33,8 @@ def new_job(
     headers: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     umask: int | None = None,
+    cleanup: Cleanup | None = None,
+    keep_partial: bool | None = None,
 ) -> NewJob:
     """One job to submit. Without `directory` the current one, without `id` a fresh one.
 
@@ -43,11 +47,21 @@ def new_job(
     spec = JobSpec(
         url=url, directory=absolute(directory), name=name, checksum=checksum, if_exists=if_exists,
         priority=priority, retries=retries, headers=dict(headers or {}), labels=dict(labels or {}),
-        umask=current_umask() if umask is None else umask,
+        umask=current_umask() if umask is None else umask, cleanup=cleaning(cleanup, keep_partial),
     )  # fmt: skip
     job = NewJob(id=id, spec=spec)
     # msgspec does not check what a constructor is given; the daemon would refuse the whole message.
     return codec.decode(codec.encode(job), NewJob)
+
+
+def cleaning(cleanup: Cleanup | None, keep_partial: bool | None) -> Cleanup:
+    """When the workspace is deleted; `keep_partial` is the short way to say what becomes of it on failure."""
+    chosen = cleanup or Cleanup()
+    if keep_partial is None:
+        return chosen
+    if chosen.failure is not None:
+        raise ValueError("give keep_partial or cleanup.failure, not both")
+    return replace(chosen, failure=not keep_partial)
 
 
 def absolute(directory: str | os.PathLike[str] | None) -> str:

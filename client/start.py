@@ -81,7 +81,7 @@ def _spawn(state: Path, timeout: float) -> int:
     reader, writer = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fetchd.daemon", "run", "--ready-fd", str(writer)],
+            [sys.executable, "-m", "fetchd.daemon", "run", "--ready-fd", str(writer), "--log-file", str(log)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(writer,), cwd="/",
             start_new_session=True,
         )  # fmt: skip

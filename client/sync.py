@@ -12,30 +12,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
-
-import zmq
-from msgspec import Struct
+from typing import Any, Literal, Self
 
 from fetchd.protocol import control
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.job import JobSnapshot, Policy, State
+from fetchd.protocol.job import Cleanup, JobSnapshot, Policy, State
 
 from .background import Background
 from .jobs import Job
-from .link import ClientClosedError, Link
 from .locate import Finder
+from .pool import Pool
+from .replay import EventStream
 from .session import RESEND_AFTER
 from .specs import batches, new_job
-from .start import start_daemon
-from .stream import Follower, Loan, Subscription
+from .stream import Follower, Subscription
 from .watch import BATCH
 
 PAGE = 100
 """Jobs asked for in one page of a list; the answer must fit one message."""
 
 log = logging.getLogger("fetchd.client")
-T = TypeVar("T", bound=Struct)
 
 
 class Client:
@@ -55,20 +51,12 @@ class Client:
         self, socket: str | os.PathLike[str] | None = None, start: bool = False, timeout: float = 30.0, *,
         resend_after: float = RESEND_AFTER, notice: Callable[[str], None] = log.info,
     ) -> None:  # fmt: skip
-        self._finder = Finder(socket)
-        self._start = start
-        self._timeout = timeout
-        self._resend_after = resend_after
-        self._notice = notice
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._closing = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Condition()
-        self._idle: builtins.list[Link] = []
-        self._calls = 0
-        self._loans: set[Loan] = set()
+        self._pool = Pool(
+            Finder(socket), start=start, timeout=timeout, resend_after=resend_after, notice=notice
+        )
+        self._call = self._pool.call
+        self._lock = threading.Lock()
         self._background: Background | None = None
-        self._met = False
-        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -81,98 +69,18 @@ class Client:
     def close(self) -> None:
         """Close all sockets and end the background thread. Cancels no job. Harmless when repeated."""
         with self._lock:
-            if self._closed:
+            background = self._background
+            if background is not None:
+                background.stop()
+            if not self._pool.shut():
                 return
-            self._closed = True
-            background, loans = self._background, set(self._loans)
-        if background is not None:
-            background.stop()
-        os.eventfd_write(self._closing, 1)  # ends all waiting, in whatever thread
-        for loan in loans:
-            loan.close()
-        with self._lock:
-            self._lock.wait_for(lambda: self._calls == 0)
         if background is None:
-            self._dispose()
+            self._pool.dispose()
         elif background.thread is threading.current_thread():
-            background.at_end = self._dispose  # closed by a callback: the thread cannot wait for itself
+            background.at_end = self._pool.dispose  # closed by a callback: the thread cannot wait for itself
         else:
             background.thread.join()
-            self._dispose()
-
-    def _dispose(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-        self._context.term()
-        os.close(self._closing)
-
-    # -- links
-
-    def _borrow(self, start: bool) -> Link:
-        with self._lock:
-            if self._closed:
-                raise ClientClosedError("the client is closed")
-            link = self._idle.pop() if self._idle else None
-            self._calls += 1
-        link = link or Link(
-            self._context, self._finder.find, self._closing, self._timeout, self._resend_after,
-            self._finder.absent,
-        )  # fmt: skip
-        try:
-            if not link.refresh() and start and self._finder.find() is None:
-                self._need_daemon()
-            self._met = True
-        except BaseException:
-            self._give_back(link, sound=False)
-            raise
-        return link
-
-    def _need_daemon(self) -> None:
-        if self._start and self._finder.named is None:
-            start_daemon(self._finder.state, self._notice)
-        elif not self._met:
-            raise self._finder.absent()
-
-    def _give_back(self, link: Link, *, sound: bool) -> None:
-        link.rest()
-        with self._lock:
-            self._calls -= 1
-            if sound and not self._closed:
-                self._idle.append(link)
-            else:
-                link.close()
-            self._lock.notify_all()
-
-    def _lend(self, make: Callable[[Link], Loan], *, start: bool = True) -> None:
-        link = self._borrow(start)
-        try:
-            loan = make(link)
-        except BaseException:
-            self._give_back(link, sound=False)
-            raise
-        with self._lock:
-            self._calls -= 1  # a loan may lie idle in a suspended generator; `close` ends it by itself
-            self._loans.add(loan)
-            closed = self._closed
-            self._lock.notify_all()
-        if closed:
-            loan.close()
-
-    def _returned(self, loan: Loan, link: Link, sound: bool) -> None:
-        with self._lock:
-            self._loans.discard(loan)
-            self._calls += 1
-        self._give_back(link, sound=sound)
-
-    def _call(self, request: Struct, reply: type[T]) -> T:
-        link = self._borrow(start=True)
-        sound = False
-        try:
-            answer = link.call(request, reply)
-            sound = True
-            return answer
-        finally:
-            self._give_back(link, sound=sound)
+            self._pool.dispose()
 
     # -- jobs
 
@@ -190,17 +98,21 @@ class Client:
         headers: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         umask: int | None = None,
+        cleanup: Cleanup | None = None,
+        keep_partial: bool | None = None,
     ) -> Job:
         """Submit one download; when this returns, the daemon has it on disk.
 
         `directory` is the current one by default, `name` comes from the response by default, `checksum` is
         ALGORITHM:HEX, `priority` −100 to 100 with the higher first. With an `id` of the caller's choice a
         repeated submit of the same thing is answered with the job that exists, of another thing with
-        `conflict`.
+        `conflict`. `keep_partial` says whether the bytes of a failed download are kept for a retry (else they
+        are where it could resume from them); `cleanup` says it for success too.
         """
         job = new_job(
             url, directory=directory, name=name, checksum=checksum, id=id, if_exists=if_exists,
             priority=priority, retries=retries, headers=headers, labels=labels, umask=umask,
+            cleanup=cleanup, keep_partial=keep_partial,
         )  # fmt: skip
         return self._submit([job])[0]
 
@@ -312,12 +224,50 @@ class Client:
                 raise FetchdError(Code.NO_SUCH_JOB, job=min(follower.missing))
             return [follower.finished[i] for i in ids if i in follower.finished]
 
-    def cancel(self, jobs: Iterable[Job | str]) -> builtins.list[control.Outcome]:
-        """Cancel for good; an outcome for each, in order, with a `code` where it had no effect."""
+    # -- verbs: an outcome for each job, in order, with a `code` where it had no effect. With `all`, `failed`
+    # the daemon has it on disk and goes on by itself; `stats().intents` counts those under way.
+
+    def cancel(
+        self, jobs: Iterable[Job | str] = (), *, all: bool = False  # noqa: A002
+    ) -> builtins.list[control.Outcome]:  # fmt: skip
+        """Cancel for good and delete what was fetched; `all`: every live job of the caller."""
+        return self._verb(control.Cancel, jobs, all)
+
+    def pause(
+        self, jobs: Iterable[Job | str] = (), *, all: bool = False  # noqa: A002
+    ) -> builtins.list[control.Outcome]:  # fmt: skip
+        """Hold jobs, keeping their bytes; `all`: the caller's whole queue, what is submitted later too."""
+        return self._verb(control.Pause, jobs, all)
+
+    def resume(
+        self, jobs: Iterable[Job | str] = (), *, all: bool = False  # noqa: A002
+    ) -> builtins.list[control.Outcome]:  # fmt: skip
+        """Let paused jobs go on; `all`: open the caller's queue, and resume every paused job."""
+        return self._verb(control.Resume, jobs, all)
+
+    def retry(
+        self, jobs: Iterable[Job | str] = (), *, all: bool = False, failed: bool = False  # noqa: A002
+    ) -> builtins.list[control.Outcome]:  # fmt: skip
+        """Queue failed or cancelled jobs again, end the waiting of others; `failed`: every failed job."""
+        return self._verb(control.Retry, jobs, all, failed)
+
+    def remove(
+        self, jobs: Iterable[Job | str] = (), *, all: bool = False, failed: bool = False  # noqa: A002
+    ) -> builtins.list[control.Outcome]:  # fmt: skip
+        """Cancel what is live and forget the jobs, delivered files stay; `failed`: every failed job."""
+        return self._verb(control.Remove, jobs, all, failed)
+
+    def _verb(
+        self, verb: type[control.Verb], jobs: Iterable[Job | str], everything: bool, failed: bool = False
+    ) -> builtins.list[control.Outcome]:
         ids = _ids(jobs)
+        if everything or failed:
+            if ids:
+                raise ValueError("name jobs, or all of them, not both")
+            return self._call(verb(all=True, failed=failed), control.Outcomes).jobs
         outcomes: builtins.list[control.Outcome] = []
         for start in range(0, len(ids), BATCH):
-            outcomes += self._call(control.Cancel(ids=ids[start : start + BATCH]), control.Outcomes).jobs
+            outcomes += self._call(verb(ids=ids[start : start + BATCH]), control.Outcomes).jobs
         return outcomes
 
     # -- news
@@ -331,31 +281,37 @@ class Client:
         Without `events` only ends are reported, and less is sent. `deadline` (time.monotonic seconds) is
         for `step_before_deadline`.
         """
-        made: builtins.list[Follower] = []
-
-        def make(link: Link) -> Loan:
-            made.append(Follower(link, self._returned, _ids(jobs), events=events, deadline=deadline))
-            return made[0]
-
-        self._lend(make, start=start)
-        return made[0]
+        ids = _ids(jobs)
+        return self._pool.lend(
+            lambda link, release: Follower(link, release, ids, events=events, deadline=deadline), start=start
+        )
 
     def subscribe(self, *topics: str) -> Subscription:
         """Events whose topic begins with one of `topics`; by default those of all jobs and the daemon's."""
-        made: builtins.list[Subscription] = []
+        chosen = topics or ("job.", "sys.")
+        return self._pool.lend(lambda link, release: Subscription(link, release, chosen))
 
-        def make(link: Link) -> Loan:
-            made.append(Subscription(link, self._returned, topics or ("job.", "sys.")))
-            return made[0]
+    def events(
+        self, since: int | None = None, *, follow: bool = True, lineage: str | None = None,
+        progress: bool = False,
+    ) -> EventStream:  # fmt: skip
+        """All lifecycle events after revision `since`, or from now on; none is missed and none comes twice.
 
-        self._lend(make)
-        return made[0]
+        First those of the past, then live ones, over restarts of the daemon; without `follow` it ends at the
+        present. With `lineage` (of an earlier stream) a database that was replaced meanwhile is noticed. With
+        `progress` there is progress in between, which may be lost. Iterating raises `history_gone` where
+        events that old are not kept any more.
+        """
+        return self._pool.lend(
+            lambda link, release: EventStream(
+                link, release, since, lineage=lineage, follow=follow, progress=progress
+            )
+        )
 
     def background(self) -> Background:
         """The thread that runs callbacks, started on first use."""
         with self._lock:
-            if self._closed:
-                raise ClientClosedError("the client is closed")
+            self._pool.refuse_if_closed()
             if self._background is None:
                 self._background = Background(lambda: self.follow(start=False))
                 self._background.start()
@@ -367,9 +323,28 @@ class Client:
         """How the daemon is."""
         return self._call(control.Status(), control.DaemonStatus)
 
+    def stats(self) -> control.Statistics:
+        """How much is done, and how fast."""
+        return self._call(control.Stats(), control.Statistics)
+
+    def reload(self) -> control.Reloaded:
+        """Make the daemon read its configuration again; says which changed keys are in force when."""
+        return self._call(control.Reload(), control.Reloaded)
+
     def shutdown(self, *, now: bool = False) -> None:
         """Stop the daemon; running downloads are put down tidily first, unless `now`. Does not wait."""
         self._call(control.Shutdown(now=now), control.Done)
+
+    def workspaces(self) -> builtins.list[control.WorkspaceInfo]:
+        """The temp directories that lie in the staging areas, those of no known job too."""
+        return self._call(control.Workspaces(), control.WorkspaceList).workspaces
+
+    def clean_workspaces(
+        self, jobs: Iterable[Job | str] = (), *, orphans: bool = False, older_than: float | None = None
+    ) -> builtins.list[control.Outcome]:
+        """Delete workspaces of finished jobs: of these, of no known job, or not written for seconds."""
+        request = control.Clean(ids=_ids(jobs), orphans=orphans, older_than=older_than)
+        return self._call(request, control.Outcomes).jobs
 
 
 def _ids(jobs: Iterable[Job | str]) -> list[str]:

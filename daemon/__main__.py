@@ -1,39 +1,70 @@
-"""`python -m fetchd.daemon run`: the foreground daemon. `fetchd daemon run` is this.
+"""`python -m fetchd.daemon run | config | doctor`: what needs the daemon's code. `fetchd` runs these by exec.
 
-`--ready-fd N` gets one line, `ready` or `error: …`, as soon as it is known how the start went.
+`run --ready-fd N` writes one line to a descriptor, `ready` or `error: …`, as soon as it is known how the
+start went. Each verb imports what it needs: the doctor must be able to say that something is missing.
 """
 
 import argparse
+import json
 import os
-import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from fetchd.protocol.errors import FetchdError
-from fetchd.protocol.paths import state_dir
 
-from .app import App, StartError
-from .config import ConfigError, ca_bundle, load
-from .service.lock import LockedError
-from .service.log import logger, set_up
-from .store.schema import SchemaError
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; the exit status: 0 all is well, 1 it is not, 2 usage."""
+    options = _parser().parse_args(arguments)
+    if options.verb == "config":
+        return _config(options.config, options.json)
+    if options.verb == "doctor":
+        from . import doctor
+
+        return doctor.main(options.config, options.json)
+    return _run(options)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the daemon; the exit status: 0 ended as asked, 1 could not start or go on, 2 usage."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fetchd daemon", description="the fetchd daemon")
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="run in the foreground")
-    run.add_argument("--config", type=Path, help="configuration file")
+    run.add_argument("--log-file", type=Path, help="log to a file that is rotated instead of stderr")
     run.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    config = verbs.add_parser("config", help="show the settings in force and where they come from")
+    doctor = verbs.add_parser("doctor", help="check this machine and this installation")
+    for verb in (run, config, doctor):
+        verb.add_argument("--config", type=Path, help="configuration file")
+    for verb in (config, doctor):
+        verb.add_argument("--json", action="store_true", help="write JSON to stdout")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    import sqlite3
+
+    from fetchd.protocol.errors import FetchdError
+    from fetchd.protocol.paths import state_dir
+
+    from .app import App
+    from .config import ConfigError, ca_bundle, load
+    from .service.host import StartError
+    from .service.lock import LockedError
+    from .service.log import logger, set_up
+    from .store.schema import SchemaError
+
     tell = _Teller(options.ready_fd)
     os.umask(0o077)
     environment = dict(os.environ)
     try:
         config = load(options.config, environment)
-        set_up(config.log_level)
-        app = App(config, state_dir(), ca_bundle(config, environment), environment)
+        set_up(config.log_level, options.log_file)
+        app = App(
+            config,
+            state_dir(),
+            lambda current: ca_bundle(current, environment),
+            environment,
+            lambda: load(options.config, environment),
+        )
         return app.run(lambda: tell.line("ready"))
     except (ConfigError, StartError, LockedError, SchemaError, FetchdError) as error:
         message = str(error)
@@ -47,6 +78,27 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(f"fetchd: {message}", file=sys.stderr)
     return 1
+
+
+def _config(path: Path | None, as_json: bool) -> int:
+    from .config import ConfigError, in_force
+
+    try:
+        settings = in_force(path, os.environ)
+    except ConfigError as error:
+        print(f"fetchd: {error}", file=sys.stderr)
+        return 1
+    if as_json:
+        fields = ("key", "value", "source", "where", "change")
+        print(
+            json.dumps([{name: getattr(setting, name) for name in fields} for setting in settings], indent=2)
+        )
+        return 0
+    rows = [(s.key, json.dumps(s.value), s.source + (f" ({s.where})" if s.where else "")) for s in settings]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for key, value, source in rows:
+        print(f"{key:{widths[0]}}  {value:{widths[1]}}  {source}")
+    return 0
 
 
 class _Teller:

@@ -21,21 +21,25 @@ import zmq
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
-from fetchd.daemon.core.core import Settings as CoreSettings
+from fetchd.daemon.core.settings import Settings as CoreSettings
+from fetchd.protocol.control import Reloaded
 from fetchd.protocol.errors import FetchdError
 from fetchd.protocol.journal import boot_id
-from fetchd.protocol.paths import MAX_IPC_PATH, Endpoint, endpoint_file, runtime_dir
+from fetchd.protocol.paths import Endpoint, endpoint_file
 from fetchd.protocol.version import __version__
 
-from .config import Config
+from .config import IN_FORCE, Config, ConfigError, check_limits
 from .events.publisher import Publisher
+from .queries import Handlers, loaded, store_handlers
 from .router.control import Control
+from .router.desk import Facts, Outside
 from .router.engine import Engine
 from .router.loop import Loop, boot_time
 from .router.mailbox import Mailboxes
-from .router.requests import Facts, Outside, Requests
+from .router.requests import Requests
 from .router.waits import Waits
 from .router.zap import Authorizer
+from .service.host import prepare_runtime, raise_open_files
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
@@ -60,7 +64,6 @@ PRELOAD = (
     "fetchd.daemon.store.reader",
     "fetchd.daemon.service.warm",
 )
-OPEN_FILES = 65_536
 CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
@@ -69,15 +72,19 @@ RELOAD_MAX = 30_000_000
 """µs between a fault of the store and the attempt to start anew from it; doubled while it lasts."""
 
 
-class StartError(Exception):
-    """The daemon cannot start; the message says why and what to do."""
-
-
 class App:
     """One daemon. `run` returns when it has come to its end; `ready` is called once it can be used."""
 
-    def __init__(self, config: Config, state: Path, ca_bundle: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        state: Path,
+        ca_bundle: Callable[[Config], str],
+        environment: dict[str, str],
+        reread: Callable[[], Config],
+    ) -> None:
         self.config = config
+        self.reread = reread
         self.state = state
         self.ca_bundle = ca_bundle
         self.notifier = Notifier(environment)
@@ -107,7 +114,7 @@ class App:
     def _open(self) -> None:
         """Everything that is opened once, in the order in which the last is closed first."""
         keep = self.cleanup.callback
-        _raise_open_files()
+        raise_open_files()
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.lock = StateLock(self.state)
         keep(self.lock.close)
@@ -116,7 +123,7 @@ class App:
         keep(self.spawner.stop)
         # it imports its modules while we open the database
         self.spawner.start()
-        runtime = _prepare_runtime(self.state)
+        runtime = prepare_runtime(self.state)
         self.store = Store(self.state)
         keep(self.store.close)
         database = self.store.database
@@ -149,7 +156,7 @@ class App:
         )
         self.reader = self.sources.reader = Reader(self.context, runtime, self.sources.start_reader)
         keep(self.reader.close)
-        self.signals = Signals(signal.SIGTERM, signal.SIGINT)
+        self.signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         keep(self.signals.close)
         self.facts = Facts(
             epoch=self.epoch,
@@ -157,21 +164,16 @@ class App:
             hash_key=database.identity("hash_key", 32),
             state_dir=str(self.state),
             started=time.time_ns() // 1000,
+            started_mono=boot_time(),
             events=self.publisher.endpoint,
         )
 
     def _begin(self) -> None:
         """The core and what carries out its commands."""
-        config = self.config
         loaded = self.store.database.load(self.boot, boot_time(), time.time_ns() // 1000)
         self.engine = Engine(self._core(loaded), self.store.commit, self._commit_failed)
         self.crew = Crew(
-            settings=CrewSettings(
-                connect_timeout=config.connect_timeout,
-                read_timeout=config.read_timeout,
-                ca_bundle=self.ca_bundle,
-                workers_lock=str(self.lock.workers_file),
-            ),
+            settings=self._crew_settings(),
             post=self.mailboxes,
             watch=self.loop,
             helpers=self.helpers,
@@ -195,25 +197,40 @@ class App:
         self.mailboxes.arrived = self.crew.arrived
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
+        self.mailboxes.hang_timeout = int(self.config.hang_timeout * 1e6)
         self.mailboxes.feed = self.engine.feed
         self.requests = Requests(
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
         )
-        self._wire()
+        self.engine.announce = self._announce
+        self.engine.wire(self._handlers())
         self.store.start()
         self._watch()
         self.engine.start()
 
     def _core(self, loaded: Loaded) -> Core:
+        return Core(self._settings(), loaded)
+
+    def _crew_settings(self) -> CrewSettings:
+        return CrewSettings(
+            connect_timeout=self.config.connect_timeout,
+            read_timeout=self.config.read_timeout,
+            ca_bundle=self.ca_bundle(self.config),
+            workers_lock=str(self.lock.workers_file),
+        )
+
+    def _settings(self) -> CoreSettings:
         config = self.config
-        settings = CoreSettings(
+        return CoreSettings(
             workers=config.workers,
             stop_grace=int(config.stop_grace * 1e6),
             drain_timeout=int(config.drain_timeout * 1e6),
             idle_timeout=int(config.idle_timeout * 1e6),
+            keep_failed=int(config.keep_failed * 1e6),
+            cleanup_success=config.cleanup.success is not False,
+            cleanup_failure=config.cleanup.failure,
             default_area=self.areas.default,
         )
-        return Core(settings, loaded)
 
     def _outside(self) -> Outside:
         return Outside(
@@ -224,40 +241,31 @@ class App:
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
             sandbox=lambda: self.crew.layers,
+            with_secrets=self.sources.with_secrets,
+            replay=self.sources.replay,
+            survey=self.sources.survey,
+            discard=self.sources.discard,
+            reload=self._reload_config,
         )
 
-    def _wire(self) -> None:
-        call, feed = self.store.call, self.engine.feed
-        self.engine.announce = self._announce
-        self.engine.wire(
-            {
-                commands.Reply: self.requests.reply,
-                commands.Refuse: self.requests.refuse,
-                commands.Spawn: self.crew.spawn,
-                commands.Kill: self.crew.kill,
-                commands.AssignJob: self.crew.assign,
-                commands.StopAttempt: self.crew.stop,
-                commands.AllowRestart: self.crew.allow_restart,
-                commands.ProbeName: self.delivery.probe,
-                commands.Seal: self.delivery.seal,
-                commands.Publish: self.delivery.publish,
-                commands.Clean: self.delivery.clean,
-                commands.Progress: self.publisher.progress,
-                commands.Exit: lambda _command: self.loop.stop(),
-                commands.LoadWindow: lambda c: call(
-                    lambda db: db.window(c.lane, c.after, c.limit),
-                    self._loaded(lambda got: feed(inputs.WindowLoaded(c.lane, tuple(got[0]), got[1]))),
-                ),
-                commands.LoadLanes: lambda c: call(
-                    lambda db: db.lanes(c.limit),
-                    self._loaded(lambda got: feed(inputs.LanesLoaded(tuple(got[0]), got[1]))),
-                ),
-                commands.LoadDue: lambda c: call(
-                    lambda db: db.due(c.after, c.limit),
-                    self._loaded(lambda got: feed(inputs.DueLoaded(tuple(got[0]), got[1]))),
-                ),
-            }
-        )
+    def _handlers(self) -> Handlers:
+        """What carries out each kind of command."""
+        return {
+            commands.Reply: self.requests.reply,
+            commands.Refuse: self.requests.refuse,
+            commands.Spawn: self.crew.spawn,
+            commands.Kill: self.crew.kill,
+            commands.AssignJob: self.crew.assign,
+            commands.StopAttempt: self.crew.stop,
+            commands.AllowRestart: self.crew.allow_restart,
+            commands.ProbeName: self.delivery.probe,
+            commands.Seal: self.delivery.seal,
+            commands.Publish: self.delivery.publish,
+            commands.Clean: self.delivery.clean,
+            commands.Progress: self.publisher.progress,
+            commands.Exit: lambda _command: self.loop.stop(),
+            **store_handlers(self.store, self.engine.feed, self._store_failed),
+        }
 
     def _watch(self) -> None:
         loop = self.loop
@@ -282,9 +290,8 @@ class App:
             with contextlib.suppress(FetchdError, OSError):
                 self.areas.open(area)
             names = workspace.sweep(area)
-            live = {
-                job.id for job in database.by_ids(names).values() if not job.terminal and job.area == area
-            }
+            known = database.by_ids(names).values()
+            live = {job.id for job in known if job.area == area and (not job.terminal or job.kept_until)}
             for name in names:
                 if name not in live:
                     shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)
@@ -307,11 +314,38 @@ class App:
 
     def _signalled(self) -> None:
         for number in self.signals.take():
+            if number is signal.SIGHUP:
+                self._reload_config(lambda _answer, _error: None)
+                continue
             logger.info("%s: stopping", number.name)
             if self.engine.dead:
                 # there is no core to drain, and what it had is in the database
                 self.loop.stop()
             self.engine.feed(inputs.Drain(now=False))
+
+    def _reload_config(self, then: Callable[[Reloaded | None, str | None], None]) -> None:
+        """Read the configuration again. A bad one changes nothing."""
+        try:
+            fresh = self.reread()
+            check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            self.ca_bundle(fresh)
+        except ConfigError as error:
+            logger.error("the configuration stays as it was: %s", error)
+            then(None, str(error))
+            return
+        changed = [key for key in IN_FORCE if getattr(fresh, key) != getattr(self.config, key)]
+        self.config = fresh
+        logging.getLogger().setLevel(fresh.log_level.upper())
+        self.crew.settings = self._crew_settings()
+        self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
+        self.engine.feed(inputs.Configure(self._settings()))
+        logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
+        answer = Reloaded(
+            live=[key for key in changed if IN_FORCE[key] == "live"],
+            next_worker=[key for key in changed if IN_FORCE[key] == "next_worker"],
+            restart=[],
+        )
+        then(answer, None)
 
     def _announce(self, event: commands.Event, body: bytes) -> None:
         self.publisher.announce(event, body)
@@ -319,16 +353,14 @@ class App:
 
     def _prune(self) -> None:
         wall = time.time_ns() // 1000
-        self.store.call(lambda database: database.prune(wall), self._loaded(lambda _none: None))
-
-    def _loaded(self, then: Callable[[Any], None]) -> Callable[[Any, BaseException | None], None]:
-        def done(result: Any, error: BaseException | None) -> None:
-            if error is not None:
-                self._store_failed(error)
-            else:
-                then(result)
-
-        return done
+        self.store.call(lambda database: database.prune(wall), loaded(lambda _none: None, self._store_failed))
+        self.store.call(
+            lambda database: database.expired(wall, 500),
+            loaded(
+                lambda rows: self.engine.feed(inputs.Expired(tuple(rows))) if rows else None,
+                self._store_failed,
+            ),
+        )
 
     # trouble and the end
 
@@ -371,25 +403,3 @@ class App:
         while not (self.crew.empty and self.helpers.idle()) and boot_time() < until:
             self.loop.turn(max(0.0, (until - boot_time()) / 1e6))
         self.sources.close()
-
-
-def _raise_open_files() -> None:
-    """Take as many descriptors as we may: libzmq aborts when it runs out of them."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _prepare_runtime(state: Path) -> Path:
-    """The directory of the sockets, ours alone; sockets of an earlier life are removed."""
-    runtime = runtime_dir(state)
-    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if runtime.stat().st_uid != os.geteuid():
-        raise StartError(f"{runtime} belongs to somebody else")
-    longest = runtime / "reader-4194304"
-    if len(os.fsencode(longest)) > MAX_IPC_PATH:
-        raise StartError(f"{runtime} is too long for a socket; set FETCHD_RUNTIME_DIR to a shorter one")
-    for entry in runtime.iterdir():
-        if entry.is_socket():
-            entry.unlink()
-    return runtime

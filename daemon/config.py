@@ -9,10 +9,12 @@ import ssl
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+from fetchd.protocol.job import Cleanup
 
 RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "sim"})
 """`FETCHD_*` variables that are not keys of the file."""
@@ -42,7 +44,37 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop_grace: Seconds = 2.0
     drain_timeout: Seconds = 20.0
     idle_timeout: Seconds = 30.0
+    hang_timeout: Seconds = 30.0
+    keep_failed: Annotated[float, Meta(ge=0, le=366 * 86400)] = 86400.0
+    cleanup: Cleanup = Cleanup()
     ca_bundle: str = ""
+
+
+IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
+    "workers": "live",
+    "log_level": "live",
+    "connect_timeout": "live",
+    "read_timeout": "live",
+    "stop_grace": "live",
+    "drain_timeout": "live",
+    "idle_timeout": "live",
+    "hang_timeout": "live",
+    "keep_failed": "live",
+    "cleanup": "live",
+    "ca_bundle": "next_worker",
+}
+"""When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
+
+DESCRIPTORS = 200
+PER_WORKER = 8
+"""Descriptors that the supervisor needs in any case, and for each worker."""
+
+
+def check_limits(config: Config, open_files: int) -> None:
+    """Raise `ConfigError` for a value that does not fit the machine's limits."""
+    most = (open_files - DESCRIPTORS) // PER_WORKER
+    if config.workers > most:
+        raise ConfigError(f"workers: {open_files} open files are enough for {max(0, most)} workers")
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
@@ -96,3 +128,36 @@ def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
         return msgspec.convert(values, Config, strict=strict)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+Change = Literal["live", "next_worker", "restart"]
+
+
+class Setting(Struct, frozen=True):
+    """A key in force. `source` is default, file or environment, `where` the file or the variable."""
+
+    key: str
+    value: object
+    source: Literal["default", "file", "environment"]
+    where: str | None
+    change: Change
+
+
+def in_force(path: Path | None, environment: Mapping[str, str]) -> list[Setting]:
+    """Every key with its value and where that comes from, or `ConfigError`."""
+    config = load(path, environment)
+    chosen = path or _default_path(environment)
+    filed = tomllib.loads(chosen.read_text(encoding="utf-8")) if chosen is not None else {}
+    variables = {name.removeprefix("FETCHD_").lower(): name for name in environment if name[:7] == "FETCHD_"}
+    found = []
+    for key in config.__struct_fields__:
+        value = getattr(config, key)
+        plain = msgspec.structs.asdict(value) if isinstance(value, Struct) else value
+        change: Change = IN_FORCE.get(key, "restart")
+        if key in variables:
+            found.append(Setting(key, plain, "environment", variables[key], change))
+        elif key in filed:
+            found.append(Setting(key, plain, "file", str(chosen), change))
+        else:
+            found.append(Setting(key, plain, "default", None, change))
+    return found

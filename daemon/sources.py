@@ -4,24 +4,26 @@ Part of the composition root: it knows the store and the supervision, and hands 
 """
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from fetchd.daemon.core.job import Job
-from fetchd.protocol.control import List
+from fetchd.protocol.control import List, Replay
 from fetchd.protocol.errors import Code, FetchdError
 
 from .router.loop import Loop
 from .service.lock import StateLock
 from .store import reader
 from .store.database import Database
-from .store.reader import PageAnswer, Reader
+from .store.reader import Reader
 from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.helpers import Helpers
 from .supervise.spawn import Child, Spawner
+from .supervise.workspace import survey
 
 logger = logging.getLogger("fetchd")
 
@@ -84,14 +86,25 @@ class Sources:
 
         self._helpers.run("directories", find, resolved)
 
+    def with_secrets(self, ids: Sequence[str], then: Callable[..., None]) -> None:
+        self._store.call(lambda database: database.with_secrets(ids), then)
+
+    # workspaces
+
+    def survey(self, then: Callable[..., None]) -> None:
+        self._helpers.run("survey", lambda: survey(self._areas.known(), time.time()), then)
+
+    def discard(self, job: str, path: str) -> None:
+        """Delete a workspace of no job; under the job's key, so that a new job of that name comes after."""
+        self._helpers.run(job, partial(shutil.rmtree, path, ignore_errors=True), lambda _none, _error: None)
+
     # the reading helper
 
     def page(self, owner: str, query: List, then: Callable[..., None]) -> None:
-        self.reader.ask(owner, query, lambda answer: self._paged(answer, then))
+        self.reader.ask(owner, then, page=query)
 
-    @staticmethod
-    def _paged(answer: PageAnswer, then: Callable[..., None]) -> None:
-        then(answer.jobs, answer.cursor, answer.error)
+    def replay(self, owner: str, query: Replay, then: Callable[..., None]) -> None:
+        self.reader.ask(owner, then, replay=query)
 
     def start_reader(self, endpoint: str) -> None:
         database, lock = str(self._store.path), str(self._lock.workers_file)

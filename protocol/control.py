@@ -137,10 +137,36 @@ class Wait(Struct, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(ge=0, le=MAX_WAIT)] = MAX_WAIT
 
 
-class Cancel(Struct, frozen=True, kw_only=True):
-    """Cancel jobs for good. Already finished ones stay as they are."""
+class Verb(Struct, frozen=True, kw_only=True):
+    """Which jobs a verb is for: these, or all of the caller's that it can apply to.
 
-    ids: Ids
+    `all` is an intent: it is on disk when it is acknowledged, applies to the jobs there are at that moment,
+    and is carried out a few hundred jobs at a time. `failed` narrows `all` to failed ones.
+    """
+
+    ids: Annotated[list[Id], Meta(max_length=MAX_ITEMS)] = field(default_factory=list)
+    all: bool = False
+    failed: bool = False
+
+
+class Cancel(Verb, frozen=True, kw_only=True):
+    """Cancel jobs for good and delete what was fetched. Finished ones stay as they are (`too_late`)."""
+
+
+class Pause(Verb, frozen=True, kw_only=True):
+    """Hold jobs, keeping their bytes. With `all`: the caller's whole queue, later submits too."""
+
+
+class Resume(Verb, frozen=True, kw_only=True):
+    """Let paused jobs go on. With `all`: open the caller's queue, and resume every paused job."""
+
+
+class Retry(Verb, frozen=True, kw_only=True):
+    """Queue failed or cancelled jobs again, and let waiting ones go on at once."""
+
+
+class Remove(Verb, frozen=True, kw_only=True):
+    """Cancel what is live, then forget it. A delivered file is never touched. The ID is free again."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -153,9 +179,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Outcomes(Struct, frozen=True, kw_only=True):
-    """Answer to a verb, in the order of the request."""
+    """Answer to a verb, in the order of the request. `intent` numbers a bulk verb under way."""
 
     jobs: list[Outcome]
+    intent: int | None = None
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -189,6 +216,108 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     loop_p99: float
 
 
+class Stats(Struct, frozen=True, kw_only=True):
+    """How much is done, and how fast?"""
+
+
+class Slots(Struct, frozen=True, kw_only=True):
+    """The pool of workers."""
+
+    total: int
+    free: int
+
+
+class Statistics(Struct, frozen=True, kw_only=True):
+    """Answer to `stats`. Over all jobs that the daemon remembers.
+
+    `active` jobs are running or publishing, `pending` ones queued, waiting or paused. `success_rate` is the
+    share of completed ones among the completed and failed, null before the first. `bytes` were delivered,
+    `speed` is the present one in bytes a second. `intents` are bulk verbs that are still being carried out.
+    """
+
+    active: int
+    pending: int
+    slots: Slots
+    completed: int
+    failed: int
+    cancelled: int
+    success_rate: float | None
+    bytes: int
+    speed: float
+    counts: dict[str, int]
+    intents: int
+    uptime: float
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """Lifecycle events after a revision, oldest first.
+
+    `lineage` is that of the revision; another one, or a revision that is too old, is `history_gone`.
+    """
+
+    since: Annotated[int, Meta(ge=0, le=MAX_INT)]
+    limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = MAX_ITEMS
+    lineage: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class PastEvent(Struct, frozen=True, kw_only=True):
+    """One lifecycle event as it was published. `data` is the job's snapshot then."""
+
+    revision: int
+    time: int
+    type: str
+    job: str
+    data: JobSnapshot
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """Answer to `events`. Up to `revision` it tells everything: that is the next `since`."""
+
+    events: list[PastEvent]
+    revision: int
+    more: bool
+
+
+class Workspaces(Struct, frozen=True, kw_only=True):
+    """Which workspaces lie in the staging areas?"""
+
+
+class WorkspaceInfo(Struct, frozen=True, kw_only=True):
+    """A workspace. `age` in seconds since it was last written; `state` null: it belongs to no known job."""
+
+    job: str
+    path: str
+    bytes: int
+    age: float
+    state: State | None
+
+
+class WorkspaceList(Struct, frozen=True, kw_only=True):
+    """Answer to `workspaces`."""
+
+    workspaces: list[WorkspaceInfo]
+
+
+class Clean(Struct, frozen=True, kw_only=True):
+    """Delete workspaces of finished jobs: these, orphans, or those not written for `older_than` s."""
+
+    ids: Annotated[list[Id], Meta(max_length=MAX_ITEMS)] = field(default_factory=list)
+    orphans: bool = False
+    older_than: Annotated[float, Meta(ge=0)] | None = None
+
+
+class Reload(Struct, frozen=True, kw_only=True):
+    """Read the configuration again."""
+
+
+class Reloaded(Struct, frozen=True, kw_only=True):
+    """Answer to `reload`: changed keys that are in force now, for the next worker, or after a restart."""
+
+    live: list[str]
+    next_worker: list[str]
+    restart: list[str]
+
+
 class Shutdown(Struct, frozen=True, kw_only=True):
     """Stop the daemon: running attempts checkpoint and stop first, unless `now`."""
 
@@ -206,7 +335,16 @@ REQUESTS: dict[str, type[Struct]] = {
     "list": List,
     "wait": Wait,
     "cancel": Cancel,
+    "pause": Pause,
+    "resume": Resume,
+    "retry": Retry,
+    "remove": Remove,
+    "events": Replay,
+    "stats": Stats,
+    "workspaces": Workspaces,
+    "clean": Clean,
     "status": Status,
+    "reload": Reload,
     "shutdown": Shutdown,
 }
 
@@ -217,6 +355,15 @@ REPLIES: dict[str, type[Struct]] = {
     "list": Page,
     "wait": Jobs,
     "cancel": Outcomes,
+    "pause": Outcomes,
+    "resume": Outcomes,
+    "retry": Outcomes,
+    "remove": Outcomes,
+    "events": History,
+    "stats": Statistics,
+    "workspaces": WorkspaceList,
+    "clean": Outcomes,
     "status": DaemonStatus,
+    "reload": Reloaded,
     "shutdown": Done,
 }

@@ -27,6 +27,11 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     NO_SUCH_JOB = "no_such_job"
     TOO_LATE = "too_late"
+    SECRETS_GONE = "secrets_gone"
+    QUEUE_PAUSED = "queue_paused"
+    NOT_FINISHED = "not_finished"
+    INVALID_CONFIG = "invalid_config"
+    HISTORY_GONE = "history_gone"
     DENIED = "denied"
     DRAINING = "draining"
     BUSY = "busy"
@@ -81,7 +86,12 @@ MEANINGS: dict[Code, str] = {
     Code.PATH_RESERVED: "another live job will publish under this path",
     Code.CONFLICT: "the correlation ID or request ID is taken by something else",
     Code.NO_SUCH_JOB: "no job of yours has this ID",
-    Code.TOO_LATE: "the job is already being published",
+    Code.TOO_LATE: "the job is finished or already being published",
+    Code.SECRETS_GONE: "the credentials of the job have been deleted; submit it again",
+    Code.QUEUE_PAUSED: "your whole queue is paused; resume all of it",
+    Code.NOT_FINISHED: "the job is not finished; cancel it first",
+    Code.INVALID_CONFIG: "the configuration cannot be used; the one before stays in force",
+    Code.HISTORY_GONE: "events that old are not kept any more; take a snapshot and go on from its revision",
     Code.DENIED: "you may not do this",
     Code.DRAINING: "the daemon is stopping and takes no new work",
     Code.BUSY: "the daemon has too much of this in hand; try again after retry_after",

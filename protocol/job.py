@@ -48,6 +48,17 @@ Time = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Text = Annotated[str, Meta(max_length=4096)]
 
 
+class Cleanup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Whether the workspace is deleted at the end. Cancelling always deletes it.
+
+    `failure` null: it is kept for the daemon's `keep_failed` time where a validator or a checksum allows to
+    resume from it, else deleted. A kept workspace is deleted when that time is over.
+    """
+
+    success: bool | None = None
+    failure: bool | None = None
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was asked for. An unknown field is an error (`unsupported_field`), never ignored.
 
@@ -70,6 +81,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=256)]], Meta(max_length=32)
     ] = field(default_factory=dict)
     umask: Annotated[int, Meta(ge=0, le=0o777)] = 0o022
+    cleanup: Cleanup = Cleanup()
 
 
 class JobError(Struct, frozen=True):

@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -75,6 +77,12 @@ def _by_prefix(client: "Client", prefix: str) -> "JobSnapshot":
         names = " and ".join(match.id for match in matches)
         raise click.UsageError(f"{prefix} is the beginning of several jobs, {names} among them")
     return matches[0]
+
+
+def exec_daemon(*arguments: str) -> NoReturn:
+    """Become `python -m fetchd.daemon`: what needs the daemon's code is not imported here."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "fetchd.daemon", *arguments])  # noqa: S606
 
 
 class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2

@@ -1,4 +1,4 @@
-"""Following jobs to their end on a screen, with Ctrl-C. The part of `get` after the submit."""
+"""Following jobs to their end on a screen, with Ctrl-C: `follow ID…`, and `get` after the submit."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -23,9 +23,8 @@ class Following:
     """One run of following `ids`; `code` is the exit code, None while it goes on."""
 
     def __init__(
-        self, client: "Client", ids: Sequence[str], view: View, presses: Presses, *, cancel_at_once: bool,
-        as_json: bool,
-    ) -> None:  # fmt: skip
+        self, client: "Client", ids: Sequence[str], view: View, presses: Presses, *, first: Act, as_json: bool
+    ) -> None:
         self.ended: dict[str, JobSnapshot] = {}
         self.code: int | None = None
         self._client = client
@@ -33,7 +32,7 @@ class Following:
         self._view = view
         self._presses = presses
         self._as_json = as_json
-        self._interrupts = Interrupts(cancel_at_once)
+        self._interrupts = Interrupts(first)
         self._there: bool | None = None  # None: not met yet
 
     def run(self) -> int:
@@ -74,6 +73,7 @@ class Following:
     def _pressed(self, act: Act, live: list[str]) -> None:
         if act is Act.LEAVE:
             self.code = exits.INTERRUPTED
+            self._view.note(f"still running: {self._names(live)}")
         elif act is Act.ANNOUNCE:
             self._view.alert(f"still running as {self._names(live)}; to cancel: fetchd cancel ID")
             self._view.alert("press Ctrl-C again within 2 s to cancel now")
@@ -90,16 +90,26 @@ class Following:
         return f"{names} and {len(ids) - 5} more" if len(ids) > 5 else names
 
     def _say_end(self, snapshot: JobSnapshot) -> None:
-        error = failure(snapshot)
-        if error is None:
-            self._view.note(completed_line(snapshot))
-        elif self._as_json:
-            self._view.line(json_line(error_json(error)))
-        else:
-            for line in error_lines(error):
-                self._view.alert(line)
+        say_end(self._view, snapshot, as_json=self._as_json)
 
     def _say_connection(self, there: bool) -> None:
         if self._there is not None:
-            self._view.note("the daemon is back" if there else "the daemon is gone; waiting for it")
+            say_connection(self._view, there)
         self._there = there if there or self._there else None
+
+
+def say_end(view: View, snapshot: JobSnapshot, *, as_json: bool) -> None:
+    """How a job ended: the same in every kind of view."""
+    error = failure(snapshot)
+    if error is None:
+        view.note(completed_line(snapshot))
+    elif as_json:
+        view.line(json_line(error_json(error)))
+    else:
+        for line in error_lines(error):
+            view.alert(line)
+
+
+def say_connection(view: View, there: bool) -> None:
+    """The daemon came or went."""
+    view.note("the daemon is back" if there else "the daemon is gone; waiting for it")

@@ -1,4 +1,5 @@
-"""Ctrl-C while following: the first detaches (or cancels), a second within two seconds cancels.
+"""Ctrl-C while following: in `get` the first detaches (or cancels), a second within two seconds cancels; in
+`follow` the first leaves.
 
 `Interrupts` decides and is pure; `catching` turns SIGINT into a readable descriptor meanwhile, so that the
 signal is one more thing to poll for and interrupts nothing half-way.
@@ -26,17 +27,17 @@ class Act(Enum):
 class Interrupts:
     """The meaning of each Ctrl-C. Times are monotonic seconds."""
 
-    def __init__(self, cancel_at_once: bool) -> None:
-        self._cancel_at_once = cancel_at_once
+    def __init__(self, first: Act = Act.ANNOUNCE) -> None:
+        self._first = first
         self._cancelled = False
         self.leave_at: float | None = None
         """When to detach for good, None while nobody asked for it."""
 
     def pressed(self, now: float) -> Act:
         """Another Ctrl-C."""
-        if self._cancelled:
+        if self._cancelled or self._first is Act.LEAVE:
             return Act.LEAVE  # impatient: the cancelling goes on without us
-        if self._cancel_at_once or (self.leave_at is not None and now < self.leave_at):
+        if self._first is Act.CANCEL or (self.leave_at is not None and now < self.leave_at):
             self._cancelled, self.leave_at = True, None
             return Act.CANCEL
         self.leave_at = now + WINDOW

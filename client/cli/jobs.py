@@ -1,13 +1,13 @@
-"""Commands about jobs that exist: ls, show, wait, cancel."""
+"""Commands that look at jobs: ls, show, wait."""
 
 import click
 
-from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot, State
 
 from . import exits, text
+from .completion import job_ids
 from .context import Duration, Pairs, Reach, Since, json_option, reaches_daemon, resolve
-from .output import describe, job_json, note, outcome_json, print_json, report, table
+from .output import describe, job_json, note, print_json, report, table
 
 HEAD = ("ID", "STATE", "DONE", "SIZE", "SPEED", "LEFT", "NAME")
 
@@ -56,7 +56,7 @@ def _row(job: JobSnapshot) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=job_ids)
 @json_option
 @reaches_daemon
 def show(reach: Reach, job_id: str, as_json: bool) -> None:
@@ -100,7 +100,7 @@ def _details(job: JobSnapshot) -> list[tuple[str, str]]:
 
 
 @click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=job_ids)
 @click.option("--timeout", type=Duration(), help="Give up after this long (exit code 5).")
 @click.option("--any", "any_one", is_flag=True, help="Return once one of them is over, not all.")
 @json_option
@@ -128,28 +128,3 @@ def completed_line(job: JobSnapshot) -> str:
     """Where a delivered file is."""
     skipped = f", {job.reason}" if job.reason else ""
     return f"{job.id}: completed{skipped}: {text.clean(job.path or '?')} ({text.size(job.bytes)})"
-
-
-@click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@json_option
-@reaches_daemon
-def cancel(reach: Reach, ids: tuple[str, ...], as_json: bool) -> int:
-    """Cancel jobs for good and delete what they have fetched so far. Delivered files stay."""
-    with reach() as client:
-        jobs = resolve(client, ids)
-        outcomes = client.cancel([job.id for job in jobs])
-    if as_json:
-        print_json([outcome_json(outcome) for outcome in outcomes])
-    code = exits.OK
-    for outcome in outcomes:
-        if outcome.code is None:
-            if not as_json:
-                note(f"{outcome.id}: cancelled")
-            continue
-        known = outcome.code in set(Code)
-        refused = Code(outcome.code) if known else Code.INTERNAL
-        message = f"the job is {outcome.state} already" if refused is Code.TOO_LATE and outcome.state else ""
-        report(FetchdError(refused, message or ("" if known else outcome.code), job=outcome.id), as_json)
-        code = code or exits.of_refusal(refused)
-    return code

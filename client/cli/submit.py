@@ -32,6 +32,8 @@ OPTIONS = [
                  help="Attempts after failures that may pass."),
     click.option("--if-exists", type=click.Choice(get_args(Policy)), default="fail", show_default=True,
                  help="What to do if there is a file with this name."),
+    click.option("--keep-partial/--no-keep-partial", default=None,
+                 help="Keep what was fetched if it fails, for a retry; default: if it could be resumed."),
     click.option("--id", "job_id", metavar="ID",
                  help="The job's correlation ID: makes repeating the command harmless (single URL)."),
 ]  # fmt: skip
@@ -47,7 +49,7 @@ def job_options(command: F) -> F:
 def specs(
     urls: Iterable[str], *, single: bool, output: str | None, directory: str | None, checksum: str | None,
     headers: tuple[tuple[str, str], ...], labels: tuple[tuple[str, str], ...], priority: int, retries: int,
-    if_exists: str, job_id: str | None,
+    if_exists: str, keep_partial: bool | None, job_id: str | None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The arguments of `Client.submit` for each URL. `single`: there is exactly one."""
     only_one = {"-o": output, "--checksum": checksum, "--id": job_id}
@@ -59,7 +61,7 @@ def specs(
         yield {
             "url": url, "directory": where, "name": name, "checksum": checksum, "id": job_id,
             "if_exists": if_exists, "priority": priority, "retries": retries, "headers": dict(headers),
-            "labels": dict(labels),
+            "labels": dict(labels), "keep_partial": keep_partial,
         }  # fmt: skip
 
 
@@ -91,19 +93,18 @@ def get(
     Ctrl-C stops following, not the download; a second one within two seconds cancels it.
     """
     from .follow import Following
-    from .interrupt import catching
+    from .interrupt import Act, catching
     from .progress import make_view
 
     wanted = list(specs(urls, single=len(urls) == 1, **options))
+    first = Act.CANCEL if on_interrupt == "cancel" else Act.ANNOUNCE
     with reach() as client:
         jobs = client.submit_many(wanted)
         ids = [job.id for job in jobs]
         view = make_view(mode)
         try:
             with catching() as presses:
-                following = Following(
-                    client, ids, view, presses, cancel_at_once=on_interrupt == "cancel", as_json=as_json
-                )
+                following = Following(client, ids, view, presses, first=first, as_json=as_json)
                 code = following.run()
         finally:
             view.close()

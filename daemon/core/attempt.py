@@ -12,11 +12,10 @@ from msgspec.structs import replace
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
-from . import delivery, dispatch, inputs
+from . import delivery, dispatch, ending, inputs
 from .commands import AllowRestart, Log, Progress, Seal
 from .job import Job, Moment
 from .slot import Run, Slot
-from .verbs import clean, give_back, job_of
 
 if TYPE_CHECKING:
     from .core import Core
@@ -49,11 +48,9 @@ def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
     core.pool.vacate(slot)
     if run is None:
         return
-    job = job_of(core, run)
-    if run.stop == "end":
-        clean(core, run)
-    elif run.stop == "drain" or not run.assigned:
-        give_back(core, run.job, now)
+    job = ending.job_of(core, run)
+    if run.stop is not None or not run.assigned:
+        ending.over(core, run, now)
     elif job is not None:
         job = replace(job, bytes=max(run.bytes, job.bytes))
         if cause is inputs.Gone.DIED:
@@ -86,11 +83,9 @@ def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:
         return
     run = slot.run
     core.pool.end(slot, now.mono)
-    job = job_of(core, run)
-    if run.stop == "end":
-        clean(core, run)
-    elif run.stop == "drain":
-        give_back(core, run.job, now)
+    job = ending.job_of(core, run)
+    if run.stop is not None:
+        ending.over(core, run, now)
     elif job is not None:
         if event.code is Code.EXISTS and job.if_exists == "skip":
             delivery.satisfy(core, job, now)
@@ -108,7 +103,7 @@ def report(core: "Core", event: inputs.WorkerReport, now: Moment) -> None:
     if run is None or not run.assigned or (run.job, run.attempt) != (said.job, said.attempt):
         _broke(core, slot, "a report about no attempt of its", now)
         return
-    REPORTS[type(said)](core, slot, run, job_of(core, run), said, now)
+    REPORTS[type(said)](core, slot, run, ending.job_of(core, run), said, now)
 
 
 def _responded(
@@ -176,8 +171,9 @@ def _finished(
         _broke(core, slot, "a finish that cannot be", now)
         return
     core.pool.end(slot, now.mono)
-    if job is None or run.stop == "end":
-        clean(core, run)
+    if job is None or run.stop in ("end", "pause"):
+        _note(core, job, said.size)
+        ending.over(core, run, now)
         return
     run.finished, run.stop = True, None
     run.bytes, run.speed = said.size, None
@@ -190,8 +186,9 @@ def _finished(
 
 def _failed(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Failed, now: Moment) -> None:
     core.pool.end(slot, now.mono)
-    if job is None or run.stop == "end":
-        clean(core, run)
+    if job is None or run.stop in ("end", "pause"):
+        _note(core, job, said.bytes)
+        ending.over(core, run, now)
         return
     try:
         code = Code(said.code)
@@ -205,11 +202,13 @@ def _stopped(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.
         _broke(core, slot, "it stopped unasked", now)
         return
     core.pool.end(slot, now.mono)
-    if job is None or run.stop == "end":
-        clean(core, run)
-        return
-    core.ledger.note(replace(job, bytes=said.bytes))
-    give_back(core, run.job, now)
+    _note(core, job, said.bytes)
+    ending.over(core, run, now)
+
+
+def _note(core: "Core", job: Job | None, on_hand: int) -> None:
+    if job is not None:
+        core.ledger.note(replace(job, bytes=on_hand))
 
 
 REPORTS: dict[type, Callable[["Core", Slot, Run, Job | None, Any, Moment], None]] = {

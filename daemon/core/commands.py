@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from fetchd.protocol.errors import Code
 
+from .gates import Gate, GateKey
+from .intents import Intent
 from .job import Job, Lane
 
 
@@ -46,6 +48,31 @@ class SaveReply(Durable, frozen=True):
     reply: Struct
     time: int
     stamp: int = 0
+
+
+class Forget(Durable, frozen=True):
+    """The job is known no more; its ID is free."""
+
+    stamp: int
+    job: Job
+
+
+class SaveGate(Durable, frozen=True):
+    gate: Gate
+
+
+class DropGate(Durable, frozen=True):
+    key: GateKey
+
+
+class SaveIntent(Durable, frozen=True):
+    """A bulk verb, or how far it is by now."""
+
+    intent: Intent
+
+
+class DropIntent(Durable, frozen=True):
+    number: int
 
 
 class SaveSecrets(Durable, frozen=True):
@@ -146,6 +173,13 @@ class Clean(Effect, frozen=True):
     """Delete the job's workspace."""
 
     job: Job
+
+
+class LoadChunk(Effect, frozen=True):
+    """Ask for the next jobs of a bulk verb; an effect, so that everything it is for is on disk by then."""
+
+    intent: Intent
+    limit: int
 
 
 class Exit(Effect, frozen=True):

@@ -13,26 +13,18 @@ from msgspec import Struct
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import attempt, delivery, dispatch, inputs, invariants, retry, rows, verbs
-from .commands import Clean, Command, DropSecrets, Publish, StopAttempt
+from . import attempt, delivery, dispatch, ending, inputs, invariants, lifecycle, retry, rows, verbs
+from .commands import Command, LoadChunk, Publish, StopAttempt
 from .gates import Gate, Gates
+from .intents import CHUNK, Intent
 from .job import Job, Lane, Moment
 from .ledger import Ledger
 from .machine import Cause
 from .pool import Pool
 from .schedule import Schedule
-from .slot import Run, Slot
+from .settings import Settings
+from .slot import Run, Slot, Stop
 from .waiting import Waiting
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What the core needs of the configuration. Times in µs."""
-
-    workers: int = 5
-    stop_grace: int = 2_000_000
-    drain_timeout: int = 20_000_000
-    idle_timeout: int = 30_000_000
-    default_area: str
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -43,6 +35,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
     counts: dict[State, int] = {}
     revision: int = 0
     seq: int = 0
+    intents: tuple[Intent, ...] = ()
+    delivered: int = 0
 
 
 class Core:
@@ -58,6 +52,10 @@ class Core:
         self.gates = Gates(loaded.gates)
         self.pool = Pool(settings.workers, settings.default_area)
         self.runs: dict[str, Run] = {}
+        self.ending: dict[str, Run] = {}
+        self.intents = {intent.number: intent for intent in loaded.intents}
+        self.last_intent = max(self.intents, default=0)
+        self.delivered = loaded.delivered
         self.replies: dict[tuple[str, str], tuple[int, bytes, Struct]] = {}
         self.draining = False
         self.drain_by = 0
@@ -78,6 +76,8 @@ class Core:
                 run.finished, run.name, run.sealed = True, job.name, (job.size, job.inode, job.mtime_ns)
                 self.emit(Publish(job))
         self._active = ()
+        for intent in self.intents.values():
+            self.emit(LoadChunk(intent, CHUNK))
         self.schedule.start()
         self.waiting.start()
         return self._turn(now)
@@ -105,8 +105,13 @@ class Core:
     # what handlers build on
 
     def enqueue(self, job: Job) -> None:
-        """Put a queued job into its lane; memory keeps it only where the window does."""
+        """Put a queued job into its lane; memory keeps it only where the window does.
+
+        While an earlier attempt of it is still stopping, it is only held: see `ending.go_on`.
+        """
         self.ledger.hold(job)
+        if job.id in self.runs or job.id in self.ending:
+            return
         for dropped in self.schedule.add(job):
             self.ledger.release(dropped)
 
@@ -122,45 +127,34 @@ class Core:
                 self.ledger.release(known)
 
     def held(self, lane: Lane) -> bool:
-        """Whether a gate holds this lane."""
-        return self.gates.holding(lane) is not None
+        """Whether a gate holds this lane, or all that is in it is about to be cancelled."""
+        return self.gates.holding(lane) is not None or any(
+            intent.owner == lane.owner and intent.cancels for intent in self.intents.values()
+        )
 
     def close(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """Bring a job to a terminal state and drop what belongs to it."""
-        self.schedule.discard(job)
-        job = self.ledger.change(
-            job, cause, now, finished=now.wall, wait_since=0, wait_for=0, wait_until=0, **fields
-        )
-        self.ledger.release(job)
-        if job.secret:
-            self.emit(DropSecrets(job.id))
-        run = self.runs.pop(job.id, None)
-        slot = None if run is None or run.slot is None else self.pool.slots[run.slot]
-        if run is not None and slot is not None and slot.run is run:
-            # the workspace is still in the worker's hands
-            run.ended = job
-            self.stop(slot, now, keep=False)
-        elif job.attempt:
-            self.emit(Clean(job))
-        return job
+        return ending.close(self, job, cause, now, **fields)
 
     def fail(self, job: Job, code: Code, message: str, now: Moment) -> Job:
         """End a job for a reason that a retry would not mend."""
         return self.close(job, Cause.FAIL, now, reason=None, error_code=str(code), error_message=message)
 
-    def stop(self, slot: Slot, now: Moment, *, keep: bool) -> None:
+    def stop(self, slot: Slot, now: Moment, how: Stop) -> None:
         """Ask the attempt in a slot to stop, and make sure that it does."""
         run = slot.run
         if run is None or run.stop == "end":
             return
-        again, run.stop = run.stop is not None, "drain" if keep else "end"
+        again, run.stop = run.stop is not None, how
         if not run.assigned:
             # the worker has not come up yet and never learns of this job
             self.pool.end(slot, now.mono)
-            verbs.clean(self, run)
+            ending.over(self, run, now)
         elif not slot.doomed:
-            self.pool.stop_by(slot, self.drain_by if keep else now.mono + self.settings.stop_grace)
+            grace = now.mono + self.settings.stop_grace
+            self.pool.stop_by(slot, self.drain_by if how == "drain" else grace)
             if not again:
+                keep = how != "end"
                 self.emit(StopAttempt(slot.index, slot.incarnation, run.job, run.attempt, keep))
 
     def lose(self, job: Job, code: Code, message: str, now: Moment, retry_after: float | None = None) -> None:
@@ -191,7 +185,11 @@ class Core:
 
 HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
     inputs.Submit: verbs.submit,
-    inputs.Cancel: verbs.cancel,
+    inputs.Verb: lifecycle.verb,
+    inputs.Bulk: lifecycle.bulk,
+    inputs.ChunkLoaded: lifecycle.chunk_loaded,
+    inputs.Expired: lifecycle.expired,
+    inputs.Configure: verbs.configure,
     inputs.Drain: verbs.drain,
     inputs.Committed: rows.committed,
     inputs.Tick: lambda _core, _event, _now: None,

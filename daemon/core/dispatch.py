@@ -6,11 +6,11 @@ from msgspec.structs import replace
 
 from fetchd.protocol.job import State
 
+from . import ending
 from .commands import AssignJob, Exit, Kill, Spawn
 from .job import Job, Moment
 from .machine import Cause
 from .slot import Run, Slot
-from .verbs import give_back
 
 if TYPE_CHECKING:
     from .core import Core
@@ -61,7 +61,7 @@ def doom(core: "Core", slot: Slot, why: str, now: Moment) -> None:
         return
     core.pool.vacate(slot)
     if run is not None:
-        give_back(core, run.job, now)
+        ending.over(core, run, now)
 
 
 def _wake_waiting(core: "Core", now: Moment) -> None:

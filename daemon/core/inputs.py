@@ -4,6 +4,7 @@ Rows from the store may be older than what the core knows: what is live or not y
 """
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
 
@@ -12,6 +13,9 @@ from fetchd.protocol.mailbox import Report
 
 from .intake import Intake
 from .job import Job, Lane
+from .settings import Settings
+
+VerbName = Literal["cancel", "pause", "resume", "retry", "remove"]
 
 
 class Request(Struct, frozen=True):
@@ -32,12 +36,22 @@ class Submit(Struct, frozen=True):
     paths: dict[str, str]
 
 
-class Cancel(Struct, frozen=True):
-    """Cancel jobs. `known` are the stored ones among them."""
+class Verb(Struct, frozen=True):
+    """Do something to jobs. `known` are the stored ones; `secrets` are IDs whose secrets are kept."""
 
     request: Request
+    verb: VerbName
     ids: tuple[str, ...]
     known: dict[str, Job]
+    secrets: frozenset[str] = frozenset()
+
+
+class Bulk(Struct, frozen=True):
+    """Do something to all jobs of an owner, or to all failed ones."""
+
+    request: Request
+    verb: VerbName
+    failed: bool
 
 
 class WindowLoaded(Struct, frozen=True):
@@ -60,6 +74,20 @@ class DueLoaded(Struct, frozen=True):
 
     rows: tuple[Job, ...]
     until: int | None
+
+
+class ChunkLoaded(Struct, frozen=True):
+    """The next rows of a bulk verb, in order of seq. `more`: the store has further ones for this step."""
+
+    number: int
+    rows: tuple[Job, ...]
+    more: bool
+
+
+class Expired(Struct, frozen=True):
+    """Finished jobs whose workspaces have been kept long enough."""
+
+    rows: tuple[Job, ...]
 
 
 class Committed(Struct, frozen=True):
@@ -153,6 +181,12 @@ class FileRefused(Struct, frozen=True):
     lost: bool = False
 
 
+class Configure(Struct, frozen=True):
+    """The configuration has changed."""
+
+    settings: Settings
+
+
 class Drain(Struct, frozen=True):
     """Stop taking work and come to an end; `now` without waiting for anything."""
 
@@ -165,7 +199,10 @@ class Tick(Struct, frozen=True):
 
 Input = (
     Submit
-    | Cancel
+    | Verb
+    | Bulk
+    | ChunkLoaded
+    | Expired
     | WindowLoaded
     | LanesLoaded
     | DueLoaded
@@ -179,6 +216,7 @@ Input = (
     | Sealed
     | Published
     | FileRefused
+    | Configure
     | Drain
     | Tick
 )

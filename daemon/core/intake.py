@@ -126,4 +126,5 @@ def hash_spec(spec: JobSpec, key: bytes) -> bytes:
     plain = to_builtins(spec)
     plain["headers"] = sorted(plain.get("headers", {}).items())
     plain["labels"] = sorted(plain.get("labels", {}).items())
+    plain["cleanup"] = sorted(plain.get("cleanup", {}).items())
     return hashlib.blake2b(encode(sorted(plain.items())), key=key, digest_size=16).digest()

@@ -21,8 +21,15 @@ def validate(core: "Core") -> None:
         assert core.ledger.live.get(job_id) is job, f"the window's {job_id} is not the live one"
     for job in core.ledger.live.values():
         assert not job.terminal, f"{job.id} is {job.state} and held"
-        assert (job.state in ATTEMPTED) == (job.id in core.runs), f"{job.id} is {job.state} and not run"
-        assert (job.state is State.QUEUED) == (job.id in rows), f"{job.id} is {job.state} and in no window"
+        run = core.runs.get(job.id)
+        running = run is not None and run.stop != "pause"
+        assert (job.state in ATTEMPTED) == running, f"{job.id} is {job.state} and not run"
+        deferred = run is not None or job.id in core.ending
+        lined_up = job.id in rows
+        if job.state is State.QUEUED:
+            assert lined_up != deferred, f"{job.id} is queued and in no window, or in one and deferred"
+        else:
+            assert not lined_up, f"{job.id} is {job.state} and in a window"
         unsettled = core.ledger.unsettled.get(job.id)
         assert unsettled is None or unsettled.state is job.state, f"{job.id} was saved in another state"
     waiting = sum(1 for job in core.ledger.live.values() if job.state is State.WAITING)
@@ -31,7 +38,7 @@ def validate(core: "Core") -> None:
 
 def _check_runs(core: "Core") -> None:
     busy = [slot for slot in core.pool.slots if slot.run is not None]
-    assert len(busy) == core.pool.busy() <= core.settings.workers
+    assert len(busy) == core.pool.busy() <= len(core.pool.slots)
     for slot in busy:
         run = slot.run
         assert run is not None
@@ -40,14 +47,18 @@ def _check_runs(core: "Core") -> None:
         assert run.assigned or (not slot.doomed and run.stop is None), f"{run.job} waits for a dead worker"
         if run.stop == "end":
             assert run.ended is not None, f"{run.job} was ended and nothing cleans up after it"
+            assert core.ending.get(run.job) is run, f"nobody knows that {run.job} is ending"
         else:
             assert core.runs.get(run.job) is run, f"the run of {run.job} is lost"
         if run.stop is not None and not slot.doomed:
             assert slot.stop_by is not None, f"nobody enforces the stop of {run.job}"
+    ending = {slot.run.job for slot in busy if slot.run is not None and slot.run.stop == "end"}
+    assert set(core.ending) == ending, "an ending is held for an attempt that is over"
     for job_id, run in core.runs.items():
         job = core.ledger.live.get(job_id)
         assert job is not None, f"{job_id} runs and is not in memory"
         assert job.attempt == run.attempt
-        assert job.state in ATTEMPTED, f"{job_id} runs and is {job.state}"
+        allowed = (State.PAUSED, State.QUEUED) if run.stop == "pause" else ATTEMPTED
+        assert job.state in allowed, f"{job_id} runs and is {job.state}"
         held = run.slot is not None and core.pool.slots[run.slot].run is run
         assert held != run.finished, f"{job_id} runs nowhere"

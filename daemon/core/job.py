@@ -36,7 +36,9 @@ class Job(Struct, frozen=True, kw_only=True):
     staging area. `generation` counts contents of the workspace: ranges of one never mix with another's.
     `synced` is what of it survives a power cut. `mark` is where the retry budget was last reset. A wait is
     (`wait_since` wall µs, `wait_for` µs, `wait_until` boot-time µs), all 0 without one. `inode`, `size` and
-    `mtime_ns` identify the sealed file while it is being published.
+    `mtime_ns` identify the sealed file while it is being published. `cleanup_*` say whether the workspace is
+    deleted at the end (None: as configured); a finished job's is kept until wall-clock `kept_until` (0: it is
+    gone).
     """
 
     seq: int
@@ -83,6 +85,9 @@ class Job(Struct, frozen=True, kw_only=True):
     started: int | None = None
     finished: int | None = None
     revision: int = 0
+    cleanup_success: bool | None = None
+    cleanup_failure: bool | None = None
+    kept_until: int = 0
 
     @property
     def lane(self) -> Lane:

@@ -5,17 +5,21 @@ change is not yet on disk. That second rule is what makes rows from the store sa
 in order, so a row that is older than memory can only arrive while memory still has the job.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from msgspec.structs import replace
 
 from fetchd.protocol.job import State
 
-from .commands import Command, Event, SaveJob
+from .commands import Command, Event, Forget, SaveJob
 from .job import Job, Moment
 from .machine import Cause, step
 from .unsettled import Unsettled
+
+REMOVED = "removed"
+"""Type of the last event of a job that is forgotten."""
 
 
 class Ledger:
@@ -30,6 +34,7 @@ class Ledger:
         self.counts = {state: counts.get(state, 0) for state in State}
         self.live: dict[str, Job] = {}
         self.unsettled = Unsettled()
+        self.forgotten: dict[str, int] = {}
         self.paths: dict[str, str] = {}
         self.stamp = 0
 
@@ -41,7 +46,15 @@ class Ledger:
 
     def current(self, rows: Iterable[Job]) -> list[Job]:
         """Rows from the store, less those of which memory knows better."""
-        return [row for row in rows if row.id not in self.live and row.id not in self.unsettled]
+        return [row for row in rows if not self._known(row.id)]
+
+    def _known(self, job_id: str) -> bool:
+        return job_id in self.live or job_id in self.unsettled or job_id in self.forgotten
+
+    def lookup(self, job_id: str, stored: Mapping[str, Job]) -> Job | None:
+        """The job as it is: what memory has, or the store's row where memory has nothing to say of it."""
+        found = self.find(job_id)
+        return found if found is not None or job_id in self.forgotten else stored.get(job_id)
 
     def hold(self, job: Job) -> None:
         """Keep a job in memory until `release`."""
@@ -61,6 +74,7 @@ class Ledger:
         self.next_seq += 1
         self.revision += 1
         job = replace(job, seq=self.next_seq, revision=self.revision)
+        self.forgotten.pop(job.id, None)
         self.counts[job.state] += 1
         self.put(job)
         self._out(Event(self.revision, str(job.state), now.wall, job))
@@ -80,6 +94,18 @@ class Ledger:
         self.put(job)
         self._out(Event(self.revision, kind, now.wall, job))
         return job
+
+    def forget(self, job: Job, now: Moment) -> None:
+        """Know a terminal job no more. Rows of it that are still on their way from the store do not count."""
+        self.revision += 1
+        self.counts[job.state] -= 1
+        self.release(job)
+        self.unsettled.drop(job.id)
+        self._unreserve(job)
+        stamp = self.next_stamp()
+        self.forgotten[job.id] = stamp
+        self._out(Forget(stamp, job))
+        self._out(Event(self.revision, REMOVED, now.wall, replace(job, revision=self.revision)))
 
     def put(self, job: Job) -> None:
         """Save a job as it is now, without an event."""
@@ -108,6 +134,8 @@ class Ledger:
 
     def settle(self, stamp: int) -> None:
         """Everything saved up to `stamp` is on disk."""
+        for job_id in list(takewhile(lambda job_id: self.forgotten[job_id] <= stamp, self.forgotten)):
+            del self.forgotten[job_id]
         for job in self.unsettled.settle(stamp):
             if job.id not in self.live:
                 self._unreserve(job)

@@ -15,6 +15,7 @@ class Pool:
 
     def __init__(self, size: int, default_area: str) -> None:
         self.slots = [Slot(index) for index in range(size)]
+        self.size = size
         self.default_area = default_area
         self._vacant = {slot.index: slot for slot in self.slots}
         self._starting: dict[int, Slot] = {}
@@ -30,12 +31,20 @@ class Pool:
         return slot if slot.filled and slot.incarnation == incarnation else None
 
     def free(self) -> int:
-        """How many slots run no attempt."""
-        return len(self._vacant) + len(self._starting) + len(self._idle)
+        """How many more attempts may run."""
+        return max(0, self.size - self.busy())
 
     def busy(self) -> int:
         """How many slots run an attempt."""
-        return len(self.slots) - self.free()
+        return len(self.slots) - len(self._vacant) - len(self._starting) - len(self._idle)
+
+    def resize(self, size: int) -> None:
+        """How many attempts may run at once. Slots that are too many drain, none is taken from its job."""
+        self.size = size
+        for index in range(len(self.slots), size):
+            slot = Slot(index)
+            self.slots.append(slot)
+            self._vacant[index] = slot
 
     def choose(self, job: Job, now: int) -> Slot | None:
         """The best free slot for a job: a warm worker that fits, an empty slot, an idle worker to replace."""
@@ -121,8 +130,11 @@ class Pool:
         return late
 
     def surplus(self) -> Slot | None:
-        """The longest idle worker, where there are others."""
-        return next(iter(self._idle.values())) if len(self._idle) > 1 else None
+        """The longest idle worker, where there are others or it has rooms beyond the default area."""
+        slot = next(iter(self._idle.values()), None)
+        if slot is None or (len(self._idle) == 1 and slot.areas <= {self.default_area}):
+            return None
+        return slot
 
     def bare(self, now: int) -> Slot | None:
         """A slot for a spare worker, where there is none in the whole pool and one may be filled."""

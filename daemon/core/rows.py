@@ -36,7 +36,8 @@ def window_loaded(core: "Core", event: inputs.WindowLoaded, _now: Moment) -> Non
     for job in core.ledger.unsettled.queued(event.lane):
         behind = window.tail is None or job.order > window.tail
         reached = not more or (last is not None and job.order <= last)
-        if behind and reached:
+        stopping = job.id in core.runs or job.id in core.ending
+        if behind and reached and not stopping:
             fresh.append(job)
     room = 2 * core.schedule.window_size()
     if len(fresh) > room:

@@ -21,6 +21,10 @@ QUARANTINE = 1_000_000
 QUARANTINE_MAX = 60_000_000
 
 
+Stop = Literal["end", "pause", "drain"]
+"""How an attempt was asked to stop: for good, keeping its bytes for later, or because the daemon stops."""
+
+
 class Run:
     """One attempt in memory. It stays after the worker has finished, until the file is published."""
 
@@ -38,7 +42,7 @@ class Run:
         self.finished = False
         self.name: str | None = None
         self.sealed: tuple[int, int, int] | None = None
-        self.stop: Literal["end", "drain"] | None = None
+        self.stop: Stop | None = None
         self.ended: Job | None = None
         self.bytes = 0
         self.total: int | None = None

@@ -43,6 +43,12 @@ class Unsettled:
         elif job.state is State.WAITING:
             self._waiting[job.id] = job
 
+    def drop(self, job_id: str) -> None:
+        """Forget a job, saved or not."""
+        entry = self._jobs.pop(job_id, None)
+        if entry is not None:
+            self._unlist(entry[1])
+
     def settle(self, stamp: int) -> list[Job]:
         """Take out what was saved up to this stamp and not again since."""
         settled = []

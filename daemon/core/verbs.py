@@ -4,16 +4,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from fetchd.protocol.control import Accepted, Outcome, Outcomes, Submitted
+from fetchd.protocol.control import Accepted, Submitted
 from fetchd.protocol.errors import Code
-from fetchd.protocol.job import Reason, State
+from fetchd.protocol.job import Reason
 
 from . import inputs
-from .commands import Clean, Exit, Refuse, Reply, SaveReply, SaveSecrets
+from .commands import Exit, Refuse, Reply, SaveReply, SaveSecrets
 from .intake import Intake
 from .job import Job, Moment
-from .machine import Cause, allows
-from .slot import Run
+from .machine import Cause
 
 if TYPE_CHECKING:
     from .core import Core
@@ -51,7 +50,7 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
     fresh: dict[str, Job] = {}
     claimed: dict[str, str] = {}
     for intake in event.jobs:
-        known = core.ledger.find(intake.id) or event.known.get(intake.id) or fresh.get(intake.id)
+        known = core.ledger.lookup(intake.id, event.known) or fresh.get(intake.id)
         if known is not None:
             if known.owner != request.owner or known.spec_hash != intake.spec_hash:
                 text = f"{intake.id} is the ID of another job"
@@ -80,7 +79,9 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
             )
             job = _admit(core, new, intake, now, skip=taken)
         else:
-            job = core.ledger.find(intake.id) or event.known[intake.id]
+            known = core.ledger.lookup(intake.id, event.known)
+            assert known is not None, "a job that is not new was found above"
+            job = known
         results.append(Accepted(id=job.id, state=job.state, revision=job.revision, duplicate=new is None))
     answer(core, request, Submitted(jobs=results), now)
 
@@ -126,26 +127,9 @@ def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
         retries=spec.retries,
         labels=spec.labels,
         umask=spec.umask,
+        cleanup_success=spec.cleanup.success,
+        cleanup_failure=spec.cleanup.failure,
     )
-
-
-def cancel(core: "Core", event: inputs.Cancel, now: Moment) -> None:
-    """Final for every job that is not yet being published or finished."""
-    if repeated(core, event.request):
-        return
-    outcomes = []
-    for job_id in event.ids:
-        job = core.ledger.find(job_id) or event.known.get(job_id)
-        if job is None or job.owner != event.request.owner:
-            outcomes.append(Outcome(id=job_id, state=None, revision=0, code=Code.NO_SUCH_JOB))
-            continue
-        code = None
-        if allows(job.state, Cause.CANCEL):
-            job = core.close(job, Cause.CANCEL, now, reason=None)
-        elif job.state is not State.CANCELLED:
-            code = Code.TOO_LATE
-        outcomes.append(Outcome(id=job.id, state=job.state, revision=job.revision, code=code))
-    answer(core, event.request, Outcomes(jobs=outcomes), now)
 
 
 def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:
@@ -159,25 +143,10 @@ def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:
     for slot in core.pool.slots:
         run = slot.run
         if run is not None and run.stop is None:
-            core.stop(slot, now, keep=True)
-            if slot.run is None:
-                give_back(core, run.job, now)
+            core.stop(slot, now, "drain")
 
 
-def give_back(core: "Core", job_id: str, now: Moment) -> None:
-    """Put a running job back into the queue; its place there is the old one."""
-    core.runs.pop(job_id, None)
-    job = core.ledger.live.get(job_id)
-    if job is not None and job.state is State.RUNNING:
-        core.enqueue(core.ledger.change(job, Cause.YIELD, now, reason=None))
-
-
-def job_of(core: "Core", run: Run) -> Job | None:
-    """The job that an attempt still works for, or None where it was ended meanwhile."""
-    return None if run.stop == "end" else core.ledger.live.get(run.job)
-
-
-def clean(core: "Core", run: Run) -> None:
-    """Delete the workspace of an attempt that was ended."""
-    if run.ended is not None:
-        core.emit(Clean(run.ended))
+def configure(core: "Core", event: inputs.Configure, _now: Moment) -> None:
+    """Other settings from now on. Fewer workers: those that run go on, and no new ones are started."""
+    core.settings = event.settings
+    core.pool.resize(event.settings.workers)

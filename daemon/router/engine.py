@@ -11,7 +11,18 @@ from functools import partial
 from typing import Any
 
 from fetchd.daemon.core import inputs
-from fetchd.daemon.core.commands import Command, Durable, Effect, Event, Log, Refuse, Reply, SaveJob
+from fetchd.daemon.core.commands import (
+    Command,
+    Durable,
+    Effect,
+    Event,
+    Forget,
+    Log,
+    Refuse,
+    Reply,
+    SaveJob,
+    SaveReply,
+)
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.job import Moment
 from fetchd.daemon.core.view import snapshot
@@ -115,7 +126,7 @@ class Engine:
                 self._batch.append((command, body))
                 self._effects.append(lambda event=command, body=body: self.announce(event, body))  # type: ignore[misc]
             elif isinstance(command, Durable):
-                if isinstance(command, SaveJob):
+                if isinstance(command, SaveJob | SaveReply | Forget):
                     self._stamp = command.stamp
                 self._batch.append((command, None))
             elif isinstance(command, Effect):

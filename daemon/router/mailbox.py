@@ -22,7 +22,7 @@ from .loop import Loop, boot_time
 logger = logging.getLogger("fetchd")
 
 HANG = 30_000_000
-"""µs of silence after which a worker counts as hung."""
+"""µs of silence after which a worker counts as hung, unless configured otherwise."""
 
 AT_ONCE = 64
 """Messages taken from one worker in a turn."""
@@ -50,6 +50,7 @@ class Mailboxes:
         self._directory = directory
         self._boxes: dict[Key, Box] = {}
         self._looked = boot_time()
+        self.hang_timeout = HANG
         self.arrived: Callable[[int, int, dict[str, str]], None]
         self.reported: Callable[[int, int, mailbox.Report], None]
         self.hung: Callable[[int, int], None]
@@ -92,11 +93,11 @@ class Mailboxes:
     def look_for_hung(self) -> None:
         """Called now and then. Time in which this loop did not turn is not held against anybody."""
         now = boot_time()
-        lost = max(0, now - self._looked - 2 * HANG // 3)
+        lost = max(0, now - self._looked - 2 * self.hang_timeout // 3)
         self._looked = now
         for (slot, incarnation), box in list(self._boxes.items()):
             box.heard += lost
-            if now - box.heard > HANG:
+            if now - box.heard > self.hang_timeout:
                 self.hung(slot, incarnation)
 
     def _take(self, slot: int, incarnation: int) -> None:

@@ -1,10 +1,6 @@
-"""What each request type does. Checks and look-ups first, then an input for the core or an answer.
-
-This is the one place where a request meets its caller's rights: everything is looked up by owner.
-"""
+"""Requests that change something, and who the daemon is: checks, look-ups, then an input for the core."""
 
 import os
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,49 +9,19 @@ from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.intake import Intake, check
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.core.view import snapshot
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS, MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import new_correlation_id
-from fetchd.protocol.job import JobSnapshot
 from fetchd.protocol.version import PROTOCOL, __version__
 
 from .control import Caller, Control, Handler
+from .desk import Desk, Facts, Outside
 from .engine import Engine
 from .loop import Loop
+from .reading import Reading
+from .staging import Staging
 from .waits import Waits
-
-PAGE_BYTES = MAX_MESSAGE - 4096
-
-Listing = list[JobSnapshot]
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not change while the daemon lives."""
-
-    epoch: str
-    lineage: str
-    hash_key: bytes
-    state_dir: str
-    started: int
-    events: str
-
-
-class Outside(msgspec.Struct, kw_only=True):
-    """What requests need from the rest of the daemon. Every callback runs in the loop, later.
-
-    `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path, error).
-    `resolve(directories, then)`: then({directory: (canonical, area)}, error). `page(owner, query, then)`.
-    """
-
-    lookup: Callable[..., None]
-    resolve: Callable[..., None]
-    page: Callable[..., None]
-    seq: Callable[[str], int]
-    workspace: Callable[[Job], str]
-    worker_pid: Callable[[int, int], int | None]
-    sandbox: Callable[[], dict[str, str]]
 
 
 class Requests:
@@ -73,17 +39,27 @@ class Requests:
         self._control = control_socket
         self._engine = engine
         self._loop = loop
-        self._waits = waits
         self._facts = facts
         self._outside = outside
+        self._desk = Desk(control_socket, engine, facts, outside)
+        reading, staging = Reading(self._desk, waits), Staging(self._desk)
         handlers: dict[str, Handler] = {
             "hello": self.hello,
             "submit": self.submit,
-            "get": self.get,
-            "list": self.list_jobs,
-            "wait": self.wait,
-            "cancel": self.cancel,
+            "cancel": lambda caller, body: self.verb(caller, "cancel", body),
+            "pause": lambda caller, body: self.verb(caller, "pause", body),
+            "resume": lambda caller, body: self.verb(caller, "resume", body),
+            "retry": lambda caller, body: self.verb(caller, "retry", body),
+            "remove": lambda caller, body: self.verb(caller, "remove", body),
+            "get": reading.get,
+            "list": reading.list_jobs,
+            "wait": reading.wait,
+            "events": reading.events,
+            "stats": reading.stats,
+            "workspaces": staging.workspaces,
+            "clean": staging.clean,
             "status": self.status,
+            "reload": self.reload,
             "shutdown": self.shutdown,
         }
         control_socket.handlers.update({name: self._guarded(handler) for name, handler in handlers.items()})
@@ -164,63 +140,27 @@ class Requests:
             self._engine.feed(inputs.Submit(self._request(caller), intakes, jobs, paths))
 
         names = [(intake.directory, intake.spec.name) for intake in intakes if intake.spec.name is not None]
-        self._look_up(caller, [intake.id for intake in intakes], names, known)
+        self._desk.look_up(caller, [intake.id for intake in intakes], names, known)
 
-    def cancel(self, caller: Caller, body: control.Cancel) -> None:
-        def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
-            self._engine.feed(inputs.Cancel(self._request(caller), tuple(body.ids), jobs))
-
-        self._look_up(caller, body.ids, [], known)
-
-    def get(self, caller: Caller, body: control.Get) -> None:
-        def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
-            found = self._visible(caller, body.ids, jobs)
-            self._answer_jobs(caller, found, [job_id for job_id in body.ids if job_id not in found])
-
-        self._look_up(caller, body.ids, [], known, stored=False)
-
-    def wait(self, caller: Caller, body: control.Wait) -> None:
-        if self._waits.full:
-            raise FetchdError(Code.BUSY, "too many clients wait", retry_after=5.0)
+    def verb(self, caller: Caller, name: inputs.VerbName, body: control.Verb) -> None:
+        """Cancel, pause, resume, retry or remove: by IDs, or in bulk."""
+        if bool(body.ids) == (body.all or body.failed):
+            raise FetchdError(Code.BAD_REQUEST, "a verb is for IDs, or for all, or for all failed jobs")
+        if body.failed and name not in ("retry", "remove"):
+            raise FetchdError(Code.BAD_REQUEST, f"failed jobs cannot be asked to {name}")
 
         def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
-            found = self._visible(caller, body.ids, jobs)
-            missing = [job_id for job_id in body.ids if job_id not in found]
-            newer = {job_id: job for job_id, job in found.items() if job.revision > body.since}
-            if newer or not found:
-                self._answer_jobs(caller, newer, missing)
-                return
+            if not body.ids:
+                self._engine.feed(inputs.Bulk(self._request(caller), name, body.failed))
+            elif name == "retry" and any(job.secret for job in jobs.values()):
+                self._outside.with_secrets(body.ids, lambda held, _error: feed(jobs, held or frozenset()))
+            else:
+                feed(jobs, frozenset())
 
-            def changed(ids: list[str]) -> None:
-                current = {i: job for i in ids if (job := self._core.ledger.find(i)) is not None}
-                if len(current) == len(ids):
-                    self._answer_jobs(caller, current, missing)
-                else:
-                    # it left memory in the meantime: ask the store
-                    self.get(caller, control.Get(ids=ids))
+        def feed(jobs: dict[str, Job], secrets: frozenset[str]) -> None:
+            self._engine.feed(inputs.Verb(self._request(caller), name, tuple(body.ids), jobs, secrets))
 
-            self._waits.add(found, body.timeout, changed)
-
-        self._look_up(caller, body.ids, [], known, stored=False)
-
-    def list_jobs(self, caller: Caller, body: control.List) -> None:
-        def page(jobs: Sequence[dict[str, Any]], cursor: int | None, error: str | None) -> None:
-            if error is not None:
-                self._control.refuse(caller, FetchdError(Code.STORE_FAILED, error))
-                return
-            shown = [self._freshened(entry) for entry in jobs]
-            kept: Listing = []
-            size = 0
-            for entry in shown:
-                size += len(msgspec.msgpack.encode(entry))
-                if size > PAGE_BYTES:
-                    cursor = kept[-1].revision
-                    break
-                kept.append(entry)
-            self._control.reply(caller, control.Page(jobs=kept, cursor=cursor))
-
-        # what was acknowledged is on disk, so a page that is read now has it
-        self._engine.after(lambda: self._outside.page(caller.owner, body, page))
+        self._desk.look_up(caller, body.ids, [], known)
 
     def status(self, caller: Caller, _body: control.Status) -> None:
         facts, core = self._facts, self._core
@@ -260,73 +200,15 @@ class Requests:
         self._control.reply(caller, control.Done())
         self._engine.feed(inputs.Drain(body.now))
 
-    # helpers
+    def reload(self, caller: Caller, _body: control.Reload) -> None:
+        def reloaded(answer: control.Reloaded | None, error: str | None) -> None:
+            if answer is None:
+                self._control.refuse(caller, FetchdError(Code.INVALID_CONFIG, error or ""))
+            else:
+                self._control.reply(caller, answer)
+
+        self._outside.reload(reloaded)
 
     @staticmethod
     def _request(caller: Caller) -> inputs.Request:
         return inputs.Request(caller.owner, caller.req, caller.digest, caller)
-
-    def _look_up(
-        self,
-        caller: Caller,
-        ids: Sequence[str],
-        names: list[tuple[str, str]],
-        then: Callable[[dict[str, Job], dict[str, str]], None],
-        *,
-        stored: bool = True,
-    ) -> None:
-        def found(
-            reply: tuple[bytes, bytes] | None,
-            jobs: dict[str, Job],
-            paths: dict[str, str],
-            error: BaseException | None,
-        ) -> None:
-            if error is not None:
-                self._control.refuse(caller, FetchdError(Code.STORE_FAILED, str(error)))
-            elif reply is None:
-                then(jobs, paths)
-            elif reply[0] == caller.digest:
-                self._control.reply_encoded(caller, reply[1])
-            else:
-                text = "this request ID was used for another request"
-                self._control.refuse(caller, FetchdError(Code.CONFLICT, text))
-
-        self._outside.lookup(caller.owner if stored else None, caller.req, ids, names, found)
-
-    def _visible(self, caller: Caller, ids: Sequence[str], stored: dict[str, Job]) -> dict[str, Job]:
-        """The jobs among these that the caller may see, memory before store."""
-        found = {}
-        for job_id in ids:
-            job = self._core.ledger.find(job_id) or stored.get(job_id)
-            if job is not None and job.owner == caller.owner:
-                found[job_id] = job
-        return found
-
-    def _answer_jobs(self, caller: Caller, found: dict[str, Job], missing: Sequence[str]) -> None:
-        body = control.Jobs(
-            jobs=[self.view(job) for job in found.values()],
-            missing=[*missing],
-            revision=self._core.ledger.revision,
-        )
-        # memory may be ahead of the disk, so the answer waits for it
-        self._engine.after(lambda: self._control.reply(caller, body))
-
-    def view(self, job: Job) -> JobSnapshot:
-        """A job as the outside sees it now."""
-        run = self._core.runs.get(job.id)
-        lying = job.attempt > 0 and not job.terminal
-        return snapshot(
-            job,
-            shown=self._core.gates.shown(job),
-            run=run,
-            workspace=self._outside.workspace(job) if lying else None,
-            seq=self._outside.seq(job.id),
-        )
-
-    def _freshened(self, entry: dict[str, Any]) -> JobSnapshot:
-        """A job from a page of the store, with what memory knows better."""
-        job = self._core.ledger.find(entry["id"])
-        if job is not None:
-            return self.view(job)
-        found = msgspec.convert(entry, JobSnapshot)
-        return msgspec.structs.replace(found, seq=self._outside.seq(found.id))

@@ -13,9 +13,22 @@ from typing import Any
 
 import msgspec
 
-from fetchd.daemon.core.commands import DropSecrets, Durable, Event, SaveJob, SaveReply, SaveSecrets
+from fetchd.daemon.core.commands import (
+    DropGate,
+    DropIntent,
+    DropSecrets,
+    Durable,
+    Event,
+    Forget,
+    SaveGate,
+    SaveIntent,
+    SaveJob,
+    SaveReply,
+    SaveSecrets,
+)
 from fetchd.daemon.core.core import Loaded
 from fetchd.daemon.core.gates import Gate, GateKey
+from fetchd.daemon.core.intents import Intent
 from fetchd.daemon.core.job import Job, Lane
 from fetchd.protocol.codec import encode
 from fetchd.protocol.job import Reason, State
@@ -94,11 +107,31 @@ class Database:
             "SELECT coalesce((SELECT max(revision) FROM events), 0),"
             " max(coalesce((SELECT max(seq) FROM jobs), 0), coalesce((SELECT max(seq) FROM history), 0))"
         ).fetchone()
+        (delivered,) = self.connection.execute(
+            "SELECT coalesce(sum(size), 0) FROM history WHERE state = 'completed'"
+        ).fetchone()
+        intents = tuple(
+            Intent(
+                number=number,
+                owner=owner,
+                verb=verb,
+                failed=bool(failed),
+                upto=upto,
+                step=step,
+                cursor=cursor,
+            )
+            for number, owner, verb, failed, upto, step, cursor in self.connection.execute(
+                "SELECT * FROM intents"
+            )
+        )
         gates = tuple(
             Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until)
             for kind, name, reason, since, until in self.connection.execute("SELECT * FROM gates")
         )
-        return Loaded(active=tuple(active), gates=gates, counts=counts, revision=one[0], seq=one[1])
+        return Loaded(
+            active=tuple(active), gates=gates, counts=counts, revision=one[0], seq=one[1], intents=intents,
+            delivered=delivered,
+        )  # fmt: skip
 
     def _rebase_waits(self, boot_id: str, mono: int, wall: int) -> None:
         row = self.connection.execute("SELECT value FROM meta WHERE key = 'boot_id'").fetchone()
@@ -116,21 +149,25 @@ class Database:
 
     def _sweep_secrets(self) -> None:
         held = [job for (job,) in self.secrets.execute("SELECT job FROM secrets")]
-        live = {job.id for job in self.by_ids(held).values() if not job.terminal}
+        live = {job.id for job in self.by_ids(held).values() if not job.terminal or job.state is State.FAILED}
         self._drop_secrets([job for job in held if job not in live])
 
     # batches
 
     def apply(self, batch: Batch) -> None:
         """Commit a batch, or raise `sqlite3.Error` and leave everything as it was."""
-        jobs: dict[str, Job] = {}
+        jobs: dict[int, Job] = {}
+        forgotten: list[tuple[int]] = []
         dropped: list[str] = []
         kept: list[SaveSecrets] = []
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             for command, body in batch:
                 if isinstance(command, SaveJob):
-                    jobs[command.job.id] = command.job
+                    jobs[command.job.seq] = command.job
+                elif isinstance(command, Forget):
+                    jobs.pop(command.job.seq, None)
+                    forgotten.append((command.job.seq,))
                 elif isinstance(command, Event):
                     job = command.job
                     row = (command.revision, job.id, job.owner, command.kind, command.time, body)
@@ -144,6 +181,11 @@ class Database:
                     kept.append(command)
                 elif isinstance(command, DropSecrets):
                     dropped.append(command.job)
+                else:
+                    self._apply_rare(command)
+            # IDs become free before they are taken again
+            for table in ("jobs", "history"):
+                self.connection.executemany(f"DELETE FROM {table} WHERE seq = ?", forgotten)
             self._save_jobs(jobs.values())
             if kept:
                 with self.secrets:
@@ -157,6 +199,21 @@ class Database:
                 self.connection.execute("ROLLBACK")
             raise
         self._drop_secrets(dropped)
+
+    def _apply_rare(self, command: Durable) -> None:
+        match command:
+            case SaveGate(gate=gate):
+                row: tuple[Any, ...] = (*gate.key, gate.since, gate.until)
+                self.connection.execute("INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?)", row)
+            case DropGate(key=key):
+                self.connection.execute("DELETE FROM gates WHERE kind = ? AND name = ? AND reason = ?", key)
+            case SaveIntent(intent=intent):
+                row = msgspec.structs.astuple(intent)
+                self.connection.execute("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            case DropIntent(number=number):
+                self.connection.execute("DELETE FROM intents WHERE number = ?", (number,))
+            case _:
+                raise TypeError(f"{type(command).__name__} is not a durable command")
 
     def _save_jobs(self, jobs: Iterable[Job]) -> None:
         live: list[list[Any]] = []
@@ -234,6 +291,29 @@ class Database:
         return self._jobs(
             f"SELECT {{}} FROM jobs WHERE state = 'waiting' AND wait_until > ?{bound}", values
         ), until
+
+    def chunk(self, intent: Intent, limit: int) -> tuple[list[Job], bool]:
+        """The next jobs of a bulk verb in the order of their submission, and whether there are more."""
+        states = f" AND state IN ({', '.join('?' * len(intent.states))})" if intent.states else ""
+        jobs = self._jobs(
+            f"SELECT {{}} FROM {intent.table} WHERE seq > ? AND seq <= ? AND owner = ?{states}"
+            " ORDER BY seq LIMIT ?",
+            (intent.cursor, intent.upto, intent.owner, *map(str, intent.states), limit + 1),
+        )
+        return jobs[:limit], len(jobs) > limit
+
+    def expired(self, wall: int, limit: int) -> list[Job]:
+        """Finished jobs whose workspaces have been kept until now."""
+        return self._jobs(
+            "SELECT {} FROM history WHERE kept_until > 0 AND kept_until <= ? ORDER BY kept_until LIMIT ?",
+            (wall, limit),
+        )
+
+    def with_secrets(self, ids: Sequence[str]) -> frozenset[str]:
+        """Which of these jobs have their secrets still."""
+        wanted = msgspec.json.encode(ids).decode()
+        query = "SELECT job FROM secrets WHERE job IN (SELECT value FROM json_each(?))"
+        return frozenset(job for (job,) in self.secrets.execute(query, (wanted,)))
 
     def by_ids(self, ids: Sequence[str]) -> dict[str, Job]:
         """Stored jobs by their IDs, live or finished."""

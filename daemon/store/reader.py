@@ -24,20 +24,20 @@ from .schema import COLUMNS, from_row
 _NAMES = ", ".join(COLUMNS)
 
 
-class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One page for one owner."""
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of jobs or a replay of events, for one owner."""
 
     token: int
     owner: str
-    query: control.List
+    page: control.List | None = None
+    replay: control.Replay | None = None
 
 
-class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Jobs as `JobSnapshot` maps and the cursor of the next page; `error` where it did not work."""
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, as plain data; `error` where it did not work."""
 
     token: int
-    jobs: list[dict[str, Any]]
-    cursor: int | None
+    found: dict[str, Any] | None = None
     error: str | None = None
 
 
@@ -51,40 +51,74 @@ def main(database: str, endpoint: str, parent: int, workers_lock: str) -> None:
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)
     socket.send(b"")
     while True:
-        request = msgspec.msgpack.decode(socket.recv(), type=PageRequest)
+        question = msgspec.msgpack.decode(socket.recv(), type=Question)
         try:
-            answer = page(connection, request)
+            reply = Reply(token=question.token, found=answer(connection, question))
         except sqlite3.Error as error:
-            answer = PageAnswer(token=request.token, jobs=[], cursor=None, error=str(error))
-        socket.send(msgspec.msgpack.encode(answer))
+            reply = Reply(token=question.token, error=str(error))
+        socket.send(msgspec.msgpack.encode(reply))
 
 
-def page(connection: sqlite3.Connection, request: PageRequest) -> PageAnswer:
-    """The newest `limit` jobs that match, live and finished together, by revision."""
-    query = request.query
-    jobs: list[tuple[Any, ...]] = []
-    for table in ("jobs", "history"):
-        states = [s for s in query.states if (s in TERMINAL) == (table == "history")]
-        if query.states and not states:
-            continue
-        jobs += _rows(connection, table, request.owner, query, states)
-    jobs.sort(key=lambda row: -row[-1])
-    more = len(jobs) > query.limit
-    found = [from_row(row[:-1]) for row in jobs[: query.limit]]
+def answer(connection: sqlite3.Connection, question: Question) -> dict[str, Any]:
+    """What was asked for."""
+    if question.page is not None:
+        return page(connection, question.owner, question.page)
+    assert question.replay is not None, "a question asks something"
+    return replay(connection, question.owner, question.replay)
+
+
+def replay(connection: sqlite3.Connection, owner: str, query: control.Replay) -> dict[str, Any]:
+    """Lifecycle events after a revision; `oldest` is the first one that is still kept, of whoever."""
+    # one transaction, so that nothing is pruned between the two looks
+    connection.execute("BEGIN")
+    try:
+        oldest, newest = connection.execute("SELECT min(revision), max(revision) FROM events").fetchone()
+        rows = connection.execute(
+            "SELECT revision, time, kind, job, body FROM events WHERE revision > ? AND owner = ?"
+            " ORDER BY revision LIMIT ?",
+            (query.since, owner, query.limit + 1),
+        ).fetchall()
+    finally:
+        connection.execute("COMMIT")
+    more = len(rows) > query.limit
+    events = [
+        {"revision": revision, "time": time, "type": kind, "job": job, "data": msgspec.msgpack.decode(body)}
+        for revision, time, kind, job, body in rows[: query.limit]
+    ]
+    reached = events[-1]["revision"] if more and events else max(newest or 0, query.since)
+    return {"events": events, "revision": reached, "more": more, "oldest": oldest or 0}
+
+
+def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dict[str, Any]:
+    """The newest `limit` jobs that match, live and finished together, by revision.
+
+    States are matched as they are shown. A page may be short, and still have a cursor, where gates make
+    queued jobs look otherwise.
+    """
     gates = Gates(
         tuple(
             Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until)
             for kind, name, reason, since, until in connection.execute("SELECT * FROM gates")
         )
     )
-    return PageAnswer(
-        token=request.token,
-        jobs=[
-            msgspec.to_builtins(snapshot(job, shown=gates.shown(job), workspace=_workspace(job)))
-            for job in found
+    wanted = set(query.states)
+    stored = wanted | ({State.QUEUED} if wanted & {State.PAUSED, State.WAITING} and list(gates) else set())
+    rows: list[tuple[Any, ...]] = []
+    for table in ("jobs", "history"):
+        states = [state for state in stored if (state in TERMINAL) == (table == "history")]
+        if states or not stored:
+            rows += _rows(connection, table, owner, query, states)
+    rows.sort(key=lambda row: -row[-1])
+    jobs = [from_row(row[:-1]) for row in rows[: query.limit]]
+    shown = [(job, gates.shown(job)) for job in jobs]
+    return {
+        "jobs": [
+            msgspec.to_builtins(snapshot(job, shown=state, workspace=_workspace(job)))
+            for job, state in shown
+            if not wanted or state[0] in wanted
         ],
-        cursor=found[-1].revision if more and found else None,
-    )
+        "cursor": jobs[-1].revision if len(rows) > query.limit else None,
+    }
 
 
 def _workspace(job: Job) -> str | None:
@@ -129,7 +163,7 @@ def _with_labels(rows: sqlite3.Cursor, query: control.List) -> list[tuple[Any, .
     return found
 
 
-Deliver = Callable[[PageAnswer], None]
+Deliver = Callable[[dict[str, Any] | None, str | None], None]
 
 
 class Reader:
@@ -137,7 +171,7 @@ class Reader:
 
     def __init__(self, context: "zmq.Context[Any]", directory: Path, start: Callable[[str], None]) -> None:
         self._start = start
-        self._waiting: dict[int, tuple[PageRequest, Deliver]] = {}
+        self._waiting: dict[int, tuple[Question, Deliver]] = {}
         self._next = 0
         self._up = False
         self._started = False
@@ -148,13 +182,20 @@ class Reader:
         self.socket.setsockopt(zmq.ZAP_DOMAIN, b"reader")
         self.socket.bind(self.endpoint)
 
-    def ask(self, owner: str, query: control.List, deliver: Deliver) -> None:
-        """One page; `deliver` runs in the loop."""
+    def ask(
+        self,
+        owner: str,
+        deliver: Deliver,
+        *,
+        page: control.List | None = None,
+        replay: control.Replay | None = None,
+    ) -> None:
+        """Ask for a page or a replay; `deliver(found, error)` runs in the loop."""
         self._next += 1
-        request = PageRequest(token=self._next, owner=owner, query=query)
-        self._waiting[request.token] = (request, deliver)
+        question = Question(token=self._next, owner=owner, page=page, replay=replay)
+        self._waiting[question.token] = (question, deliver)
         if self._up:
-            self._send(request)
+            self._send(question)
         elif not self._started:
             self._started = True
             self._start(self.endpoint)
@@ -168,24 +209,24 @@ class Reader:
                 return
             if not frame:
                 self._up = True
-                for request, _ in list(self._waiting.values()):
-                    self._send(request)
+                for question, _ in list(self._waiting.values()):
+                    self._send(question)
                 continue
-            answer = msgspec.msgpack.decode(frame, type=PageAnswer)
-            _, deliver = self._waiting.pop(answer.token, (None, None))
+            reply = msgspec.msgpack.decode(frame, type=Reply)
+            _, deliver = self._waiting.pop(reply.token, (None, None))
             if deliver is not None:
-                deliver(answer)
+                deliver(reply.found, reply.error)
 
     def lost(self) -> None:
         """The helper died: those who wait are told, the next one to ask starts another."""
         self._up = self._started = False
         waiting, self._waiting = self._waiting, {}
-        for token, (_, deliver) in waiting.items():
-            deliver(PageAnswer(token=token, jobs=[], cursor=None, error="the reading helper died"))
+        for _, deliver in waiting.values():
+            deliver(None, "the reading helper died")
 
     def close(self) -> None:
         self.socket.close(0)
         self._path.unlink(missing_ok=True)
 
-    def _send(self, request: PageRequest) -> None:
-        self.socket.send(msgspec.msgpack.encode(request), zmq.NOBLOCK)
+    def _send(self, question: Question) -> None:
+        self.socket.send(msgspec.msgpack.encode(question), zmq.NOBLOCK)

@@ -56,6 +56,7 @@ CREATE INDEX jobs_due ON jobs (wait_until) WHERE state = 'waiting';
 CREATE INDEX jobs_path ON jobs (directory, name) WHERE name IS NOT NULL;
 CREATE INDEX jobs_active ON jobs (state, revision) WHERE state <> 'queued';
 CREATE INDEX jobs_revision ON jobs (owner, revision);
+CREATE INDEX jobs_held ON jobs (owner, state, seq) WHERE state IN ('paused', 'waiting');
 
 -- terminal jobs: inserted at completed, failed or cancelled, deleted by a retry, rm or retention
 CREATE TABLE history (
@@ -64,6 +65,9 @@ CREATE TABLE history (
 CREATE UNIQUE INDEX history_id ON history (id);
 CREATE INDEX history_revision ON history (owner, revision);
 CREATE INDEX history_state ON history (owner, state, revision);
+CREATE INDEX history_failed ON history (owner, state, seq) WHERE state IN ('failed', 'cancelled');
+CREATE INDEX history_kept ON history (kept_until) WHERE kept_until > 0;
+CREATE INDEX history_totals ON history (state, size);
 
 -- the head of every lane that has queued jobs; next_ready is boot-time µs
 CREATE TABLE lanes (
@@ -78,6 +82,12 @@ CREATE TABLE gates (
     kind TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER,
     PRIMARY KEY (kind, name, reason)
 ) STRICT, WITHOUT ROWID;
+
+-- bulk verbs that are being carried out
+CREATE TABLE intents (
+    number INTEGER PRIMARY KEY, owner TEXT NOT NULL, verb TEXT NOT NULL, failed INTEGER NOT NULL,
+    upto INTEGER NOT NULL, step INTEGER NOT NULL, cursor INTEGER NOT NULL
+) STRICT;
 
 -- lifecycle events, for replay
 CREATE TABLE events (
@@ -131,7 +141,7 @@ _LABELS = FIELDS.index("labels")
 _SYNCED = FIELDS.index("synced")
 _STATE = FIELDS.index("state")
 _REASON = FIELDS.index("reason")
-_SECRET = FIELDS.index("secret")
+_BOOLEAN = tuple(FIELDS.index(name) for name in ("secret", "cleanup_success", "cleanup_failure"))
 _ranges = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...])
 _labels = msgspec.msgpack.Decoder(dict[str, str])
 
@@ -142,7 +152,9 @@ def from_row(row: tuple[Any, ...]) -> Job:
     values[_LABELS] = _labels.decode(values[_LABELS])
     values[_SYNCED] = _ranges.decode(values[_SYNCED])
     values[_STATE] = State(values[_STATE])
-    values[_SECRET] = bool(values[_SECRET])
+    for index in _BOOLEAN:
+        if values[index] is not None:
+            values[index] = bool(values[index])
     if values[_REASON] is not None:
         values[_REASON] = Reason(values[_REASON])
     return Job(**dict(zip(FIELDS, values, strict=True)))

@@ -82,7 +82,7 @@ class Crew:
         load_secrets: Callable[[str, Callable[[bytes | None, BaseException | None], None]], None],
         feed: Callable[[inputs.Input], None],
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._post = post
         self._watch = watch
         self._helpers = helpers
@@ -127,9 +127,9 @@ class Crew:
                         endpoint=endpoint,
                         secret=secret,
                         parent=parent,
-                        workers_lock=self._settings.workers_lock,
+                        workers_lock=self.settings.workers_lock,
                         home=home,
-                        ca_bundle=self._settings.ca_bundle,
+                        ca_bundle=self.settings.ca_bundle,
                     ),
                 ),
             )
@@ -257,8 +257,8 @@ class Crew:
             have=list(prepared.have),
             validator=prepared.validator,
             total=prepared.total,
-            connect_timeout=self._settings.connect_timeout,
-            read_timeout=self._settings.read_timeout,
+            connect_timeout=self.settings.connect_timeout,
+            read_timeout=self.settings.read_timeout,
         )
 
     def _refuse(self, member: Member, job: Job, code: Code, message: str) -> None:

@@ -168,3 +168,17 @@ def sweep(area: str) -> list[str]:
         shutil.rmtree(room, ignore_errors=True)
     jobs = Path(area, "jobs")
     return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
+
+
+def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float]]:
+    """(job, path, bytes, age in seconds) of every workspace, in rooms too, less what vanishes meanwhile."""
+    found = []
+    for area in areas:
+        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*")]
+        for entry in (entry for home in homes if home.is_dir() for entry in home.iterdir()):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                files = [file.stat(follow_symlinks=False) for file in entry.iterdir()]
+                size = sum(file.st_size for file in files)
+                newest = max((file.st_mtime for file in files), default=entry.stat().st_mtime)
+                found.append((entry.name, str(entry), size, max(0.0, now - newest)))
+    return found

@@ -9,9 +9,10 @@ from typing import Any
 
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs
-from fetchd.daemon.core.core import Core, Loaded, Settings
+from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.intake import Intake
 from fetchd.daemon.core.job import Job, Lane, Moment
+from fetchd.daemon.core.settings import Settings
 from fetchd.protocol import mailbox
 from fetchd.protocol.job import JobSpec, State
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.commands import Command
-from fetchd.daemon.core.core import Core, Loaded, Settings
+from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.intake import Intake
 from fetchd.daemon.core.job import Job, Lane, Moment
+from fetchd.daemon.core.settings import Settings
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import JobSpec
@@ -51,8 +52,8 @@ def submit(*jobs: Intake, req: str = "", **fields: Any) -> inputs.Submit:
     return inputs.Submit(**{"request": asked, "jobs": jobs, "known": {}, "paths": {}, **fields})
 
 
-def cancel(*ids: str, req: str = "", known: dict[str, Job] | None = None) -> inputs.Cancel:
-    return inputs.Cancel(request(req or "c-" + "-".join(ids)), ids, known or {})
+def cancel(*ids: str, req: str = "", known: dict[str, Job] | None = None) -> inputs.Verb:
+    return inputs.Verb(request(req or "c-" + "-".join(ids)), "cancel", ids, known or {})
 
 
 def new_core(now: Moment | None = None, *, workers: int = 2, **loaded: Any) -> tuple[Core, list[Command]]:

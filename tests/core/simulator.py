@@ -13,8 +13,9 @@ from typing import Any
 
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs
-from fetchd.daemon.core.core import Core, Settings
+from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.job import Job, Lane, Moment, join
+from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.control import Outcomes, Submitted
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
@@ -38,7 +39,7 @@ class Batch:
 class Ask:
     """A request of a client, which it may repeat."""
 
-    make: Callable[[FakeStore], inputs.Submit | inputs.Cancel]
+    make: Callable[[FakeStore], inputs.Submit | inputs.Verb]
     request: inputs.Request
     answers: list[object] = field(default_factory=list)
     refused: list[Code] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Simulation:
     # the daemon's life
 
     def _begin(self) -> None:
-        """A new core from what is committed; nothing of the old one is left but files in the helper pool."""
+        """A new core from what is committed; nothing of the old one is left."""
         self.core = Core(
             Settings(workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND), self.store.load()
         )
@@ -82,13 +83,25 @@ class Simulation:
         self.in_flight: Batch | None = None
         self.pending = Batch()
         self.exited = False
-        self.workspaces -= {job_id for job_id in self.workspaces if self.store.jobs[job_id].terminal}
+        rows = self.store.jobs
+        self.workspaces -= {i for i in self.workspaces if rows[i].terminal and not rows[i].kept_until}
         self.take(self.core.start(self.moment()))
         self.end_turn()
 
     def crash(self) -> None:
         """Power cut: all that is not committed is gone."""
         self.files.clear()
+        self.results.clear()
+        self._begin()
+
+    def start_anew(self) -> None:
+        """After a failed commit: workers are killed and helpers come to an end before there is a new core.
+
+        A publish of the old core that is still on its way would put the file of a failed job in place.
+        """
+        self.pool.clear()
+        while self.files:
+            self.file_step(next(iter(self.files)))
         self.results.clear()
         self._begin()
 
@@ -160,7 +173,7 @@ class Simulation:
         """The loop takes the store's next answer."""
         answer = self.replies.popleft()
         if answer is None:
-            self._begin()
+            self.start_anew()
         elif isinstance(answer, Batch):
             stamps = [d.stamp for d in answer.durables if isinstance(d, c.SaveJob)]
             if self.whole_stamps:
@@ -290,12 +303,12 @@ class Simulation:
         ask = self._ask(make, f"s{[sorted(spec.items()) for spec in specs]}")
 
     def cancel(self, *ids: str) -> None:
-        def make(store: FakeStore) -> inputs.Cancel:
-            return inputs.Cancel(ask.request, ids, {i: store.jobs[i] for i in ids if i in store.jobs})
+        def make(store: FakeStore) -> inputs.Verb:
+            return inputs.Verb(ask.request, "cancel", ids, {i: store.jobs[i] for i in ids if i in store.jobs})
 
         ask = self._ask(make, f"c{ids}")
 
-    def _ask(self, make: Callable[[FakeStore], inputs.Submit | inputs.Cancel], text: str) -> Ask:
+    def _ask(self, make: Callable[[FakeStore], inputs.Submit | inputs.Verb], text: str) -> Ask:
         plain = request(f"r{len(self.asks)}")
         ask = Ask(make, plain)
         ask.request = inputs.Request(plain.owner, plain.req, text.encode(), ask)

@@ -1,6 +1,6 @@
 """A store in memory for the simulator: what is committed, and what may never be committed."""
 
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 
 from fetchd.daemon.core import inputs
@@ -63,7 +63,8 @@ class FakeStore:
             assert old.attempt <= job.attempt <= old.attempt + 1
             assert old.generation <= job.generation
             if old.state is State.QUEUED:
-                self._queued[old.lane].remove((old.order, old.id))
+                entries = self._queued[old.lane]
+                del entries[bisect_left(entries, (old.order, old.id))]
                 if not self._queued[old.lane]:
                     del self._queued[old.lane]
         self.jobs[job.id] = job
@@ -74,9 +75,11 @@ class FakeStore:
         """The answer to a query, from what is committed now."""
         if isinstance(query, LoadWindow):
             entries = self._queued.get(query.lane, [])
-            behind = [job_id for order, job_id in entries if query.after is None or order > query.after]
-            rows = tuple(self.jobs[job_id] for job_id in behind[: query.limit])
-            return inputs.WindowLoaded(query.lane, rows, len(behind) > query.limit)
+            first = (
+                0 if query.after is None else bisect_right(entries, query.after, key=lambda entry: entry[0])
+            )
+            rows = tuple(self.jobs[job_id] for _, job_id in entries[first : first + query.limit])
+            return inputs.WindowLoaded(query.lane, rows, len(entries) > first + query.limit)
         if isinstance(query, LoadLanes):
             lanes = sorted(self._queued, key=lambda lane: self._queued[lane][0])
             return inputs.LanesLoaded(tuple(lanes[: query.limit]), len(lanes) > query.limit)
@@ -88,7 +91,8 @@ class FakeStore:
 
     def reserved(self, path: str) -> str | None:
         """The live job that has reserved a path."""
-        return next((j.id for j in self.jobs.values() if j.path == path and not j.terminal), None)
+        named = (job for job in self.jobs.values() if job.name is not None and not job.terminal)
+        return next((job.id for job in named if job.path == path), None)
 
     def load(self) -> Loaded:
         """What a new core starts from."""

@@ -17,8 +17,9 @@ from fetchd.daemon.core.commands import (
     Spawn,
     StopAttempt,
 )
-from fetchd.daemon.core.core import Core, Loaded, Settings
+from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.inputs import Gone
+from fetchd.daemon.core.settings import Settings
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
@@ -285,7 +286,7 @@ def test_a_repeated_request_is_answered_from_memory_until_its_own_commit() -> No
 def test_a_request_id_used_for_something_else() -> None:
     walk = Walk()
     walk.do(submit(intake("a"), req="r"))
-    other = inputs.Cancel(make.request("r", digest=b"other"), ("a",), {})
+    other = inputs.Verb(make.request("r", digest=b"other"), "cancel", ("a",), {})
     assert make.of(walk.do(other), Refuse)[0].code is Code.CONFLICT
 
 

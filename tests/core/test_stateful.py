@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs, schedule
-from fetchd.daemon.core.core import Core, Loaded, Settings
+from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.job import Moment
+from fetchd.daemon.core.settings import Settings
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
@@ -111,7 +112,7 @@ class CoreMachine(RuleBasedStateMachine):
     def cancel(self, job_id: str) -> None:
         known = {job_id: self.store.jobs[job_id]} if job_id in self.store.jobs else {}
         self.requests += 1
-        made = self.do(inputs.Cancel(make.request(f"r{self.requests}"), (job_id,), known))
+        made = self.do(inputs.Verb(make.request(f"r{self.requests}"), "cancel", (job_id,), known))
         (reply,) = make.of(made, c.Reply)
         if job_id in self.model.jobs:
             assert (reply.body.jobs[0].code is None) == self.model.cancel(job_id)

@@ -30,6 +30,15 @@ def wait(**fields: object) -> bytes:
     return pack({"ids": ["a"], **fields})
 
 
+def events(**fields: object) -> bytes:
+    return pack({"since": 41, **fields})
+
+
+def cleaned(**fields: object) -> dict[str, object]:
+    """A submit as it is understood, with a `cleanup`."""
+    return {"jobs": [{"spec": SPEC | {"cleanup": fields}, "id": None}]}
+
+
 IDS_AND = b"\x82\xa3ids\x91\xa1a"
 """The beginning of a map of two pairs, the second of which is missing."""
 
@@ -68,6 +77,34 @@ TOLERATED: list[tuple[str, str, bytes, object]] = [
         IDS_AND + b"\xa5since\xd3\0\0\0\0\0\0\0\x07",
         {"ids": ["a"], "since": 7, "timeout": 30.0},
     ),
+    # Spec 1.1
+    (
+        "cancel as Spec 1.0 has it",
+        "Cancel",
+        pack({"ids": ["a"]}),
+        {"ids": ["a"], "all": False, "failed": False},
+    ),
+    (
+        "unknown field in a verb",
+        "Retry",
+        pack({"failed": True, "group": "g"}),
+        {"ids": [], "all": False, "failed": True},
+    ),
+    ("null for a lineage", "Replay", events(lineage=None), {"since": 41, "limit": 1000, "lineage": None}),
+    (
+        "an integer for an age",
+        "Clean",
+        pack({"older_than": 60}),
+        {"ids": [], "orphans": False, "older_than": 60.0},
+    ),
+    ("outcomes as Spec 1.0 has them", "Outcomes", pack({"jobs": []}), {"jobs": [], "intent": None}),
+    (
+        "null for both sides of a cleanup",
+        "Submit",
+        submit(cleanup={"success": None, "failure": None}),
+        cleaned(),
+    ),
+    ("one side of a cleanup", "Submit", submit(cleanup={"failure": False}), cleaned(failure=False)),
 ]
 
 REFUSED: list[tuple[str, str, bytes, str]] = [
@@ -135,6 +172,29 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("wait since true", "Wait", wait(since=True), "bad_request"),
     ("wait since NaN", "Wait", wait(since=NAN), "bad_request"),
     ("now is 1", "Shutdown", pack({"now": 1}), "bad_request"),
+    ("cancel with null for ids", "Cancel", pack({"ids": None}), "bad_request"),
+    ("cancel with an empty id", "Cancel", pack({"ids": [""]}), "bad_request"),
+    ("pause with an id of 65 characters", "Pause", pack({"ids": ["x" * 65]}), "bad_request"),
+    ("resume with 1001 ids", "Resume", pack({"ids": ["x"] * 1001}), "bad_request"),
+    ("retry with a string for ids", "Retry", pack({"ids": "a"}), "bad_request"),
+    ("all is 1", "Pause", pack({"all": 1}), "bad_request"),
+    ("all is null", "Remove", pack({"all": None}), "bad_request"),
+    ("failed is a string", "Remove", pack({"failed": "true"}), "bad_request"),
+    ("events without since", "Replay", pack({}), "bad_request"),
+    ("events since null", "Replay", events(since=None), "bad_request"),
+    ("events since -1", "Replay", events(since=-1), "bad_request"),
+    ("events since 41.0", "Replay", events(since=41.0), "bad_request"),
+    ("events since 2^53", "Replay", events(since=2**53), "bad_request"),
+    ("0 events", "Replay", events(limit=0), "bad_request"),
+    ("1001 events", "Replay", events(limit=1001), "bad_request"),
+    ("a lineage of 65 characters", "Replay", events(lineage="a" * 65), "bad_request"),
+    ("a lineage that is a number", "Replay", events(lineage=7), "bad_request"),
+    ("clean what is -1 s old", "Clean", pack({"older_than": -1}), "bad_request"),
+    ("clean what is not a number old", "Clean", pack({"older_than": NAN}), "bad_request"),
+    ("clean what is true old", "Clean", pack({"older_than": True}), "bad_request"),
+    ("clean with null for orphans", "Clean", pack({"orphans": None}), "bad_request"),
+    ("clean with 1001 ids", "Clean", pack({"ids": ["x"] * 1001}), "bad_request"),
+    ("nil for reload", "Reload", b"\xc0", "bad_request"),
     # a job specification
     ("submit nothing", "Submit", pack({"jobs": []}), "bad_request"),
     ("a spec without directory", "Submit", pack({"jobs": [{"spec": {"url": "x"}}]}), "bad_request"),
@@ -156,6 +216,10 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("65 headers", "Submit", submit(headers={f"h{n}": "" for n in range(65)}), "bad_request"),
     ("33 labels", "Submit", submit(labels={f"l{n}": "" for n in range(33)}), "bad_request"),
     ("labels in an array", "Submit", submit(labels=["a"]), "bad_request"),
+    ("null for cleanup", "Submit", submit(cleanup=None), "bad_request"),
+    ("true for cleanup", "Submit", submit(cleanup=True), "bad_request"),
+    ("success is 1", "Submit", submit(cleanup={"success": 1}), "bad_request"),
+    ("an unknown field in a cleanup", "Submit", submit(cleanup={"cancel": True}), "unsupported_field"),
 ]
 
 DEEP = 100_000

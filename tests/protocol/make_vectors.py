@@ -1,8 +1,9 @@
 """Writes the golden vectors: `python -m tests.protocol.make_vectors` at the top of the repository.
 
 Every file in `protocol/vectors/` is an array of objects, described in SPEC.md ("Golden vectors"). The output
-is a function of `samples.py`, `hostile.py` and the codec alone; `test_vectors.py` compares it with the files,
-so that a change of the wire cannot go unseen. Run this only when the wire was meant to change.
+is a function of `samples.py`, `sample_jobs.py`, `hostile.py` and the codec alone; `test_vectors.py` compares
+it with the files, so that a change of the wire cannot go unseen. Run this only when the wire was meant to
+change.
 """
 
 import json

@@ -4,111 +4,28 @@ Add to this file when the protocol grows, then run `make_vectors.py`. Changing a
 vector, which is right only when the wire was meant to change.
 """
 
+from msgspec.structs import replace
+
 from fetchd.protocol import control as c
 from fetchd.protocol import events as e
 from fetchd.protocol.errors import MEANINGS
-from fetchd.protocol.job import JobError, JobSnapshot, JobSpec, Reason, State
+from fetchd.protocol.job import State
 from fetchd.protocol.version import PROTOCOL
+
+from .sample_jobs import (
+    COMPLETED,
+    COMPLETED_THEN,
+    FULL_SPEC,
+    MAX,
+    MINIMAL_SPEC,
+    QUEUED,
+    TIME,
+    WAITING,
+    WAITING_THEN,
+)
 
 EPOCH = "9f1c27d0a4b35e68"
 LINEAGE = "3a7be01f54d2c689"
-TIME = 1_795_190_400_000_000
-MAX = 2**53 - 1
-
-MINIMAL_SPEC = JobSpec(url="https://example.org/a.iso", directory="/srv/files")
-FULL_SPEC = JobSpec(
-    url="https://example.org/päth/a.iso?part=1",
-    directory="/srv/files",
-    name="image.iso",
-    checksum="sha256:" + "0123456789abcdef" * 4,
-    if_exists="rename",
-    priority=-100,
-    retries=0,
-    headers={"Accept-Language": "de"},
-    labels={"batch": "2026-11", "näme": "ü"},
-    umask=0o077,
-)
-
-QUEUED = JobSnapshot(
-    id="import-1",
-    owner="uid:1000",
-    state=State.QUEUED,
-    reason=None,
-    url="https://example.org/a.iso",
-    path=None,
-    workspace=None,
-    options={"if_exists": "fail", "retries": 8},
-    group=None,
-    labels={},
-    priority=0,
-    bytes=0,
-    total=None,
-    speed=None,
-    eta=None,
-    attempt=0,
-    error=None,
-    checksum=None,
-    created=TIME,
-    started=None,
-    finished=None,
-    not_before=None,
-    bytes_wasted=0,
-    revision=41,
-)
-WAITING = JobSnapshot(
-    id="import-2",
-    owner="uid:1000",
-    state=State.WAITING,
-    reason=Reason.RETRY,
-    url="https://example.org/b.iso?token=***",
-    path="/srv/files/b.iso",
-    workspace="/srv/.fetchd/d2719a0e/import-2",
-    options={"if_exists": "overwrite", "retries": 3},
-    group=None,
-    labels={"batch": "2026-11"},
-    priority=5,
-    bytes=1 << 20,
-    total=MAX,
-    speed=None,
-    eta=None,
-    attempt=2,
-    error=JobError("short_body", "the server sent less than it announced"),
-    checksum="md5:" + "0" * 32,
-    created=TIME,
-    started=TIME + 1_000_000,
-    finished=None,
-    not_before=TIME + 5_000_000,
-    bytes_wasted=65_536,
-    revision=57,
-    seq=12,
-)
-COMPLETED = JobSnapshot(
-    id="import-1",
-    owner="uid:1000",
-    state=State.COMPLETED,
-    reason=None,
-    url="https://example.org/a.iso",
-    path="/srv/files/a.iso",
-    workspace=None,
-    options={"if_exists": "fail", "retries": 8},
-    group=None,
-    labels={},
-    priority=0,
-    bytes=1_048_576,
-    total=1_048_576,
-    speed=524_288.5,
-    eta=0.0,
-    attempt=1,
-    error=None,
-    checksum="sha256:" + "0123456789abcdef" * 4,
-    created=TIME,
-    started=TIME + 1_000_000,
-    finished=TIME + 3_000_000,
-    not_before=None,
-    bytes_wasted=0,
-    revision=60,
-    seq=9,
-)
 
 REQUEST_BODIES: list[tuple[str, object]] = [
     ("hello", c.Hello(client="example/1.0")),
@@ -134,7 +51,26 @@ REQUEST_BODIES: list[tuple[str, object]] = [
     ("wait", c.Wait(ids=["import-1"], since=41, timeout=2.5)),
     ("wait, defaults", c.Wait(ids=["import-1"])),
     ("cancel", c.Cancel(ids=["import-1"])),
+    ("cancel all", c.Cancel(all=True)),
+    ("pause", c.Pause(ids=["import-1", "import-2"])),
+    ("pause all", c.Pause(all=True)),
+    ("resume", c.Resume(ids=["import-1"])),
+    ("resume all", c.Resume(all=True)),
+    ("retry", c.Retry(ids=["import-2"])),
+    ("retry all", c.Retry(all=True)),
+    ("retry failed", c.Retry(failed=True)),
+    ("remove", c.Remove(ids=["import-1"])),
+    ("remove all", c.Remove(all=True)),
+    ("remove failed, with all", c.Remove(all=True, failed=True)),
+    ("events, all there are", c.Replay(since=0)),
+    ("events, every field", c.Replay(since=41, limit=1, lineage=LINEAGE)),
+    ("stats", c.Stats()),
+    ("workspaces", c.Workspaces()),
+    ("clean", c.Clean(ids=["import-2"])),
+    ("clean orphans", c.Clean(orphans=True)),
+    ("clean what is a week old", c.Clean(older_than=604_800.0)),
     ("status", c.Status()),
+    ("reload", c.Reload()),
     ("shutdown", c.Shutdown()),
     ("shutdown now", c.Shutdown(now=True)),
 ]
@@ -183,6 +119,120 @@ REPLY_BODIES: list[tuple[str, object]] = [
             ]
         ),
     ),
+    ("outcomes, an intent", c.Outcomes(jobs=[], intent=7)),
+    (
+        "outcomes of retry",
+        c.Outcomes(
+            jobs=[
+                c.Outcome(id="import-2", state=State.QUEUED, revision=62),
+                c.Outcome(id="import-1", state=State.COMPLETED, revision=60, code="too_late"),
+                c.Outcome(id="import-3", state=State.CANCELLED, revision=61, code="secrets_gone"),
+            ]
+        ),
+    ),
+    (
+        "outcomes of resume and remove",
+        c.Outcomes(
+            jobs=[
+                c.Outcome(id="import-1", state=State.PAUSED, revision=41, code="queue_paused"),
+                c.Outcome(id="import-2", state=None, revision=64),
+            ]
+        ),
+    ),
+    (
+        "outcomes of clean",
+        c.Outcomes(
+            jobs=[
+                c.Outcome(id="import-1", state=State.FAILED, revision=60),
+                c.Outcome(id="import-2", state=State.PAUSED, revision=57, code="not_finished"),
+                c.Outcome(id="an-orphan", state=None, revision=0),
+            ]
+        ),
+    ),
+    (
+        "history, more to come",
+        c.History(
+            events=[
+                c.PastEvent(revision=41, time=TIME, type="queued", job="import-1", data=QUEUED),
+                c.PastEvent(revision=57, time=TIME, type="waiting", job="import-2", data=WAITING_THEN),
+            ],
+            revision=57,
+            more=True,
+        ),
+    ),
+    (
+        "history, a job that was removed",
+        c.History(
+            events=[
+                c.PastEvent(
+                    revision=63,
+                    time=MAX,
+                    type="removed",
+                    job="import-1",
+                    data=replace(COMPLETED_THEN, revision=63),
+                ),
+            ],
+            revision=70,
+            more=False,
+        ),
+    ),
+    ("history, nothing new", c.History(events=[], revision=MAX, more=False)),
+    (
+        "statistics",
+        c.Statistics(
+            active=1,
+            pending=3,
+            slots=c.Slots(total=5, free=4),
+            completed=3,
+            failed=1,
+            cancelled=2,
+            success_rate=0.75,
+            bytes=MAX,
+            speed=262_144.5,
+            counts={"queued": 3, "running": 1, "completed": 3, "failed": 1, "cancelled": 2},
+            intents=1,
+            uptime=3600.25,
+        ),
+    ),
+    (
+        "statistics of the first minute",
+        c.Statistics(
+            active=0,
+            pending=0,
+            slots=c.Slots(total=5, free=5),
+            completed=0,
+            failed=0,
+            cancelled=0,
+            success_rate=None,
+            bytes=0,
+            speed=0.0,
+            counts={},
+            intents=0,
+            uptime=0.5,
+        ),
+    ),
+    (
+        "workspaces",
+        c.WorkspaceList(
+            workspaces=[
+                c.WorkspaceInfo(
+                    job="an-orphan",
+                    path="/srv/.fetchd/d2719a0e/an-orphan",
+                    bytes=4096,
+                    age=604_800.5,
+                    state=None,
+                ),
+                c.WorkspaceInfo(
+                    job="import-2",
+                    path="/srv/.fetchd/d2719a0e/import-2",
+                    bytes=1 << 20,
+                    age=2.0,
+                    state=State.WAITING,
+                ),
+            ]
+        ),
+    ),
+    ("workspaces, none", c.WorkspaceList(workspaces=[])),
     (
         "status",
         c.DaemonStatus(
@@ -204,6 +254,11 @@ REPLY_BODIES: list[tuple[str, object]] = [
             loop_p99=0.00125,
         ),
     ),
+    (
+        "reloaded",
+        c.Reloaded(live=["log_level", "stop_grace"], next_worker=["ca_bundle"], restart=["state_dir"]),
+    ),
+    ("reloaded, nothing changed", c.Reloaded(live=[], next_worker=[], restart=[])),
     ("done", c.Done()),
 ]
 
@@ -228,7 +283,7 @@ HEADERS.append(
     ("reply header of a refusal", c.ReplyHeader(PROTOCOL, "submit", "f" * 32, False, EPOCH, LINEAGE))
 )
 
-LIFECYCLE = [*(state.value for state in State), "restarted"]
+LIFECYCLE = [*(state.value for state in State), "restarted", "removed"]
 """The `type` of every event that changes a job for good."""
 
 EVENTS: list[tuple[str, object]] = [
@@ -249,8 +304,8 @@ EVENTS: list[tuple[str, object]] = [
         e.EventHeader(v=PROTOCOL, epoch=EPOCH, seq=0, revision=60, time=TIME, type=e.HEARTBEAT, job=None),
     ),
     ("body of a lifecycle event, queued", QUEUED),
-    ("body of a lifecycle event, waiting", WAITING),
-    ("body of a lifecycle event, completed", COMPLETED),
+    ("body of a lifecycle event, waiting", WAITING_THEN),
+    ("body of a lifecycle event, completed", COMPLETED_THEN),
     ("progress", e.Progress(attempt=1, bytes=524_288, total=1_048_576, speed=262_144.0, eta=2.0)),
     ("progress, nothing known", e.Progress(attempt=1, bytes=0, total=None, speed=None, eta=None)),
     ("heartbeat", e.Heartbeat(epoch=EPOCH, revision=60)),

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from fetchd.protocol import codec, control, events, job, mailbox
 from fetchd.protocol.errors import Code, ProtocolError
 
-from . import hostile, samples
+from . import hostile, sample_jobs, samples
 
 EXAMPLES = int(os.environ.get("FETCHD_FUZZ", "1000"))
 fuzz = settings(
@@ -199,11 +199,14 @@ def test_a_frame_at_the_limit_is_read() -> None:
     assert codec.unpack(memoryview(data)) == text
 
 
-def test_a_full_submit_and_a_full_page_stay_below_the_container_limit() -> None:
-    jobs = [control.NewJob(id=f"j{n}", spec=samples.FULL_SPEC) for n in range(codec.MAX_ITEMS)]
+def test_full_messages_stay_below_the_container_limit() -> None:
+    jobs = [control.NewJob(id=f"j{n}", spec=sample_jobs.FULL_SPEC) for n in range(codec.MAX_ITEMS)]
     assert len(codec.decode(codec.encode(control.Submit(jobs=jobs)), control.Submit).jobs) == codec.MAX_ITEMS
-    page = control.Page(jobs=[samples.WAITING] * codec.MAX_ITEMS, cursor=None)
+    page = control.Page(jobs=[sample_jobs.WAITING] * codec.MAX_ITEMS, cursor=None)
     assert len(codec.decode(codec.encode(page), control.Page).jobs) == codec.MAX_ITEMS
+    event = control.PastEvent(revision=1, time=0, type="waiting", job="j", data=sample_jobs.WAITING_THEN)
+    history = control.History(events=[event] * codec.MAX_ITEMS, revision=1, more=True)
+    assert len(codec.decode(codec.encode(history), control.History).events) == codec.MAX_ITEMS
 
 
 @pytest.mark.parametrize("more", [0, 1])

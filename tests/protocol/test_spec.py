@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fetchd.protocol import codec, control, events, job, paths, version
-from fetchd.protocol.errors import MEANINGS
+from fetchd.protocol.errors import MEANINGS, Code
 
 from . import make_vectors, samples
 from .spec_types import fields
@@ -41,12 +41,35 @@ def unquoted(cell: str) -> str:
     return cell.removeprefix("`").removesuffix("`")
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+VERBS = {name: kind for name, kind in control.REQUESTS.items() if issubclass(kind, control.Verb)}
+TABLES = [name for name, kind in PUBLIC.items() if kind not in VERBS.values()]
+"""Messages with a table of their own; the verbs share that of `Verb`."""
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_every_message_is_described_with_its_fields_types_and_defaults(name: str) -> None:
     written = [
         (unquoted(field), kind, unquoted(default)) for field, kind, default, _ in rows(section(f"`{name}`"))
     ]
     assert written == fields(PUBLIC[name])
+
+
+@pytest.mark.parametrize("kind", VERBS.values())
+def test_every_verb_has_the_fields_of_a_verb(kind: type[msgspec.Struct]) -> None:
+    text = section(f"`{kind.__name__}`")
+    assert text.startswith("\nHas the fields of `Verb`.")
+    assert not rows(text)
+    assert fields(kind) == fields(control.Verb)
+    assert f"`{kind.__name__}`" in section("`Verb`")
+
+
+def test_what_each_verb_does_in_each_state() -> None:
+    text = section("Verbs and states")
+    head = next(line for line in text.splitlines() if line.startswith("|"))
+    assert [unquoted(cell.strip()) for cell in head.split("|")[2:-1]] == list(VERBS)
+    assert [unquoted(row[0]) for row in rows(text)] == list(job.State)
+    words = {word for row in rows(text) for cell in row[1:] for word in re.findall(r"`(\w+)`", cell)}
+    assert words <= set(job.State) | set(Code)
 
 
 def test_endpoint_file() -> None:
@@ -55,7 +78,7 @@ def test_endpoint_file() -> None:
 
 
 def test_every_field_has_a_meaning() -> None:
-    for name in PUBLIC:
+    for name in TABLES:
         assert all(meaning for *_, meaning in rows(section(f"`{name}`")))
 
 
@@ -143,6 +166,12 @@ def test_the_worked_example_is_made_of_golden_vectors() -> None:
 def test_every_vector_file_is_described() -> None:
     described = set(re.findall(r"`(\w+\.json)`", section("Golden vectors")))
     assert described == {path.name for path in make_vectors.VECTORS.iterdir()}
+
+
+def test_the_newest_change_is_of_this_version() -> None:
+    found = re.search(r"Spec version (\d+\.\d+)", SPEC)
+    assert found is not None
+    assert re.findall(r"^### Spec (.+)$", SPEC, re.MULTILINE)[0] == found[1]
 
 
 def test_no_trailing_space() -> None:

@@ -56,8 +56,11 @@ def test_refusal(vector: dict[str, Any]) -> None:
 
 def test_every_message_has_a_vector() -> None:
     seen = {vector["kind"] for param in load(*EXACT) for vector in param.values}
-    nested = {"NewJob", "Accepted", "Outcome", "WorkerStatus", "JobSpec", "JobError"}
-    assert seen | nested == set(KINDS)
+    nested = {
+        "NewJob", "Accepted", "Outcome", "WorkerStatus", "JobSpec", "JobError", "Cleanup", "Slots",
+        "PastEvent", "WorkspaceInfo",
+    }  # fmt: skip
+    assert seen | nested == KINDS.keys() - {"Verb"}  # no message, what five of them have in common
 
 
 def test_names_are_unique() -> None:

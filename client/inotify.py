@@ -1,0 +1,59 @@
+"""A watch on the files of one directory, by inotify(7). Imported only where something is waited for."""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO, IN_CREATE = 0x2, 0x8, 0x80, 0x100
+COMPLETE = IN_CLOSE_WRITE | IN_MOVED_TO
+"""A file was written and closed, or moved here."""
+GROWTH = IN_MODIFY | IN_MOVED_TO | IN_CREATE
+"""A file was written to, or another one is there under its name."""
+
+_OVERFLOW = 0x4000
+_HEADER = 16  # struct inotify_event: wd, mask, cookie, len; then the name
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Watch:
+    """Tells when something happens to files called `names` in a directory. `fd` is readable then.
+
+    Raises OSError where there is no such directory, or no watch left (fs.inotify.max_user_watches).
+    """
+
+    def __init__(self, directory: Path, names: Collection[str], mask: int = COMPLETE) -> None:
+        self._names = frozenset(os.fsencode(name) for name in names)
+        self.fd: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), "inotify_init1")
+        if _libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(mask)) < 0:
+            error = ctypes.get_errno()
+            self.close()
+            raise OSError(error, os.strerror(error), str(directory))
+
+    def changed(self) -> bool:
+        """Take in what has happened; whether it is about one of the files."""
+        found = False
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found = self._named(os.read(self.fd, 1 << 16)) or found
+        return found
+
+    def _named(self, data: bytes) -> bool:
+        at, found = 0, False
+        while at < len(data):
+            mask = int.from_bytes(data[at + 4 : at + 8], "little")
+            length = int.from_bytes(data[at + 12 : at + 16], "little")
+            name = data[at + _HEADER : at + _HEADER + length].rstrip(b"\0")
+            found = found or name in self._names or bool(mask & _OVERFLOW)
+            at += _HEADER + length
+        return found
+
+    def close(self) -> None:
+        """Give the descriptor back. Harmless when repeated."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1

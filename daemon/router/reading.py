@@ -1,0 +1,138 @@
+"""Requests that only look: get, wait, list, events, stats. Nothing is shown that is not on disk."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fetchd.daemon.core.job import Job
+from fetchd.protocol import control
+from fetchd.protocol.codec import MAX_MESSAGE
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.job import JobSnapshot, State
+
+from .control import Caller
+from .desk import Desk
+from .loop import boot_time
+from .waits import Waits
+
+PAGE_BYTES = MAX_MESSAGE - 4096
+
+
+class Reading:
+    """The handlers of requests that change nothing."""
+
+    def __init__(self, desk: Desk, waits: Waits) -> None:
+        self._desk = desk
+        self._waits = waits
+
+    def get(self, caller: Caller, body: control.Get) -> None:
+        def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
+            found = self._desk.visible(caller, body.ids, jobs)
+            self._answer(caller, found, [job_id for job_id in body.ids if job_id not in found])
+
+        self._desk.look_up(caller, body.ids, [], known, stored=False)
+
+    def wait(self, caller: Caller, body: control.Wait) -> None:
+        if self._waits.full:
+            raise FetchdError(Code.BUSY, "too many clients wait", retry_after=5.0)
+
+        def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
+            found = self._desk.visible(caller, body.ids, jobs)
+            missing = [job_id for job_id in body.ids if job_id not in found]
+            newer = {job_id: job for job_id, job in found.items() if job.revision > body.since}
+            if newer or not found:
+                self._answer(caller, newer, missing)
+                return
+
+            def changed(ids: list[str]) -> None:
+                current = {i: job for i in ids if (job := self._desk.core.ledger.find(i)) is not None}
+                if len(current) == len(ids):
+                    self._answer(caller, current, missing)
+                else:
+                    # it left memory in the meantime: ask the store
+                    self.get(caller, control.Get(ids=ids))
+
+            self._waits.add(found, body.timeout, changed)
+
+        self._desk.look_up(caller, body.ids, [], known, stored=False)
+
+    def list_jobs(self, caller: Caller, body: control.List) -> None:
+        def page(found: dict[str, Any] | None, error: str | None) -> None:
+            if found is None:
+                self._desk.control.refuse(caller, FetchdError(Code.STORE_FAILED, error or ""))
+                return
+            cursor = found["cursor"]
+            shown = [self._desk.freshened(entry) for entry in found["jobs"]]
+            kept: list[JobSnapshot] = []
+            size = 0
+            for entry in shown:
+                size += len(msgspec.msgpack.encode(entry))
+                if size > PAGE_BYTES:
+                    cursor = kept[-1].revision
+                    break
+                kept.append(entry)
+            self._desk.control.reply(caller, control.Page(jobs=kept, cursor=cursor))
+
+        # what was acknowledged is on disk, so a page that is read now has it
+        self._desk.engine.after(lambda: self._desk.outside.page(caller.owner, body, page))
+
+    def _answer(self, caller: Caller, found: dict[str, Job], missing: Sequence[str]) -> None:
+        body = control.Jobs(
+            jobs=[self._desk.view(job) for job in found.values()],
+            missing=[*missing],
+            revision=self._desk.core.ledger.revision,
+        )
+        # memory may be ahead of the disk, so the answer waits for it
+        self._desk.engine.after(lambda: self._desk.control.reply(caller, body))
+
+    def events(self, caller: Caller, body: control.Replay) -> None:
+        desk = self._desk
+        if body.lineage is not None and body.lineage != desk.facts.lineage:
+            raise FetchdError(Code.HISTORY_GONE, "these revisions are of another history of the database")
+        if body.since > desk.core.ledger.revision:
+            raise FetchdError(Code.HISTORY_GONE, "that revision has not been reached")
+
+        def replayed(answer: dict[str, Any] | None, error: str | None) -> None:
+            if answer is None:
+                desk.control.refuse(caller, FetchdError(Code.STORE_FAILED, error or ""))
+            elif body.since + 1 < answer["oldest"]:
+                desk.control.refuse(caller, FetchdError(Code.HISTORY_GONE, oldest=answer["oldest"]))
+            else:
+                desk.control.reply(caller, _fitting(answer))
+
+        # what was published is on disk, so a replay that is read now has it
+        desk.engine.after(lambda: desk.outside.replay(caller.owner, body, replayed))
+
+    def stats(self, caller: Caller, _body: control.Stats) -> None:
+        desk, core = self._desk, self._desk.core
+        counts = core.ledger.counts
+        ended = counts[State.COMPLETED] + counts[State.FAILED]
+        body = control.Statistics(
+            active=counts[State.RUNNING] + counts[State.PUBLISHING],
+            pending=counts[State.QUEUED] + counts[State.WAITING] + counts[State.PAUSED],
+            slots=control.Slots(total=core.pool.size, free=core.pool.free()),
+            completed=counts[State.COMPLETED],
+            failed=counts[State.FAILED],
+            cancelled=counts[State.CANCELLED],
+            success_rate=counts[State.COMPLETED] / ended if ended else None,
+            bytes=core.delivered,
+            speed=sum(run.speed or 0.0 for run in core.runs.values()),
+            counts={str(state): number for state, number in counts.items()},
+            intents=len(core.intents),
+            uptime=(boot_time() - desk.facts.started_mono) / 1e6,
+        )
+        desk.engine.after(lambda: desk.control.reply(caller, body))
+
+
+def _fitting(answer: dict[str, Any]) -> control.History:
+    """As many events as one message holds; the rest is for the next request."""
+    kept: list[control.PastEvent] = []
+    size, more, revision = 0, answer["more"], answer["revision"]
+    for entry in answer["events"]:
+        size += len(msgspec.msgpack.encode(entry))
+        if size > PAGE_BYTES and kept:
+            more, revision = True, kept[-1].revision
+            break
+        kept.append(msgspec.convert(entry, control.PastEvent))
+    return control.History(events=kept, revision=revision, more=more)

@@ -1,0 +1,103 @@
+"""Requests about workspaces: what lies in the staging areas, and getting rid of it."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from fetchd.daemon.core import inputs
+from fetchd.daemon.core.job import Job
+from fetchd.protocol import control
+from fetchd.protocol.codec import MAX_ITEMS
+from fetchd.protocol.errors import Code, FetchdError
+
+from .control import Caller
+from .desk import Desk
+
+Known = Callable[[Sequence["Found"], dict[str, Job]], None]
+
+
+class Found(NamedTuple):
+    """A workspace as it was found. `age` in seconds since its last write."""
+
+    job: str
+    path: str
+    bytes: int
+    age: float
+
+
+class Staging:
+    """The handlers of `workspaces` and `clean`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def workspaces(self, caller: Caller, _body: control.Workspaces) -> None:
+        def known(found: Sequence[Found], jobs: dict[str, Job]) -> None:
+            infos = [
+                control.WorkspaceInfo(
+                    job=item.job,
+                    path=item.path,
+                    bytes=item.bytes,
+                    age=item.age,
+                    state=jobs[item.job].state if item.job in jobs else None,
+                )
+                for item in sorted(found, key=lambda item: -item.age)[:MAX_ITEMS]
+            ]
+            self._desk.control.reply(caller, control.WorkspaceList(workspaces=infos))
+
+        self._survey(caller, known)
+
+    def clean(self, caller: Caller, body: control.Clean) -> None:
+        if not (body.ids or body.orphans or body.older_than is not None):
+            raise FetchdError(Code.BAD_REQUEST, "clean is for IDs, for orphans, or for what is old")
+
+        def known(found: Sequence[Found], jobs: dict[str, Job]) -> None:
+            lying = {item.job: item for item in found}
+            chosen = list(body.ids)
+            for item in found:
+                orphan = item.job not in jobs
+                old = body.older_than is not None and item.age >= body.older_than
+                finished = orphan or jobs[item.job].terminal
+                if item.job not in chosen and ((orphan and body.orphans) or (old and finished)):
+                    chosen.append(item.job)
+            # what does not fit into one answer is for the next request
+            outcomes = [
+                self._clean(job_id, lying.get(job_id), jobs.get(job_id)) for job_id in chosen[:MAX_ITEMS]
+            ]
+            answer = control.Outcomes(jobs=outcomes)
+            self._desk.engine.after(lambda: self._desk.control.reply(caller, answer))
+
+        self._survey(caller, known, body.ids)
+
+    def _clean(self, job_id: str, found: Found | None, job: Job | None) -> control.Outcome:
+        if job is None:
+            if found is None:
+                return control.Outcome(id=job_id, state=None, revision=0, code=Code.NO_SUCH_JOB)
+            self._desk.outside.discard(job_id, found.path)
+            return control.Outcome(id=job_id, state=None, revision=0)
+        if not job.terminal:
+            return control.Outcome(id=job_id, state=job.state, revision=job.revision, code=Code.NOT_FINISHED)
+        if job.kept_until:
+            self._desk.engine.feed(inputs.Expired((job,)))
+        elif found is not None:
+            self._desk.outside.discard(job_id, found.path)
+        return control.Outcome(id=job_id, state=job.state, revision=job.revision)
+
+    def _survey(self, caller: Caller, then: Known, more: Sequence[str] = ()) -> None:
+        desk = self._desk
+
+        def surveyed(rows: Sequence[tuple[str, str, int, float]], error: BaseException | None) -> None:
+            if error is not None:
+                desk.control.refuse(caller, FetchdError(Code.INTERNAL, str(error)))
+                return
+            found = [Found(*row) for row in rows]
+            ids = list(dict.fromkeys([*(item.job for item in found), *more]))
+
+            def known(stored: dict[str, Job], _paths: dict[str, str]) -> None:
+                everyone = {i: job for i in ids if (job := desk.core.ledger.lookup(i, stored)) is not None}
+                mine = {i: job for i, job in everyone.items() if job.owner == caller.owner}
+                # what belongs to somebody else's job is neither shown nor an orphan
+                then([item for item in found if item.job in mine or item.job not in everyone], mine)
+
+            desk.look_up(caller, ids, [], known, stored=False)
+
+        desk.outside.survey(surveyed)

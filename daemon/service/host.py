@@ -1,0 +1,35 @@
+"""What the host has to give before anything else: descriptors, and a directory for the sockets."""
+
+import os
+import resource
+from pathlib import Path
+
+from fetchd.protocol.paths import MAX_IPC_PATH, runtime_dir
+
+OPEN_FILES = 65_536
+
+
+class StartError(Exception):
+    """The daemon cannot start; the message says why and what to do."""
+
+
+def raise_open_files() -> None:
+    """Take as many descriptors as we may: libzmq aborts when it runs out of them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def prepare_runtime(state: Path) -> Path:
+    """The directory of the sockets, ours alone; sockets of an earlier life are removed."""
+    runtime = runtime_dir(state)
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if runtime.stat().st_uid != os.geteuid():
+        raise StartError(f"{runtime} belongs to somebody else")
+    longest = runtime / "reader-4194304"
+    if len(os.fsencode(longest)) > MAX_IPC_PATH:
+        raise StartError(f"{runtime} is too long for a socket; set FETCHD_RUNTIME_DIR to a shorter one")
+    for entry in runtime.iterdir():
+        if entry.is_socket():
+            entry.unlink()
+    return runtime
