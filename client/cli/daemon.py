@@ -5,16 +5,17 @@ What needs the daemon's code is run by exec of `python -m fetchd.daemon`; it is 
 
 import os
 import select
-import sys
 from typing import NoReturn
 
 import click
+import msgspec
 
 from fetchd.protocol.control import DaemonStatus
 from fetchd.protocol.errors import Code, FetchdError
 
 from . import text
-from .context import client, json_option
+from .context import client, exec_daemon, json_option
+from .logs import logs
 from .output import describe, note, print_json, status_json
 
 STOP_TIMEOUT = 5.0
@@ -34,8 +35,7 @@ def daemon() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> NoReturn:
     """Run the daemon in the foreground; all arguments are passed on to it."""
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "fetchd.daemon", "run", *arguments])  # noqa: S606
+    exec_daemon("run", *arguments)
 
 
 @daemon.command()
@@ -82,6 +82,31 @@ def _pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except OSError:
         return None  # in another PID namespace, or just gone
+
+
+daemon.add_command(logs)
+
+
+@daemon.command()
+@json_option
+@socket_option
+def reload(as_json: bool, socket: str | None) -> None:
+    """Make the daemon read its configuration again, and say which changes are in force when."""
+    with client(socket, start=False) as c:
+        answer = c.reload()
+    if as_json:
+        print_json(msgspec.to_builtins(answer))
+        return
+    changes = [
+        ("in force now", answer.live),
+        ("for the next worker", answer.next_worker),
+        ("after a restart", answer.restart),
+    ]
+    told = [(when, ", ".join(map(text.clean, keys))) for when, keys in changes if keys]
+    if told:
+        describe(told)
+    else:
+        note("nothing has changed")
 
 
 @daemon.command()

@@ -87,6 +87,7 @@ def published(core: "Core", event: inputs.Published, now: Moment) -> None:
     """The file is where it was asked for."""
     job = _publishing(core, event.job, event.attempt)
     if job is not None:
+        core.delivered += job.size
         core.close(job, Cause.PUBLISH, now)
 
 

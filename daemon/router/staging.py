@@ -60,9 +60,8 @@ class Staging:
                 if item.job not in chosen and ((orphan and body.orphans) or (old and finished)):
                     chosen.append(item.job)
             # what does not fit into one answer is for the next request
-            outcomes = [
-                self._clean(job_id, lying.get(job_id), jobs.get(job_id)) for job_id in chosen[:MAX_ITEMS]
-            ]
+            del chosen[MAX_ITEMS:]
+            outcomes = [self._clean(job_id, lying.get(job_id), jobs.get(job_id)) for job_id in chosen]
             answer = control.Outcomes(jobs=outcomes)
             self._desk.engine.after(lambda: self._desk.control.reply(caller, answer))
 

@@ -97,7 +97,8 @@ def rows(mine: Sequence[Found], peers: Sequence[Found]) -> list[table.Row]:
     made = [
         table.bounded("idle daemon, one spare", median(f.idle for f in mine), table.megabytes, IDLE_GOAL),
         table.bounded("with five workers", median(f.after for f in mine), table.megabytes, BUSY_GOAL),
-        table.bounded("private, the largest worker", median(f.private for f in mine), table.megabytes, PRIVATE_GOAL),
+        table.bounded("private, the largest worker", median(f.private for f in mine), table.megabytes,
+                      PRIVATE_GOAL),
     ]  # fmt: skip
     if not peers:
         return made

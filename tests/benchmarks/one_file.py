@@ -13,7 +13,7 @@ from .peers import ONE_FILE, missing
 from .stage import MIB, Field, add_profile, check, daemon, field, make_file, options, origin
 
 GOALS = {"curl": 0.65, "wget2": 0.95, "aria2c": 0.4}
-"""Wall time divided by the peer's. `curl && sync` is the fair peer on a slow disk, without a goal of its own."""
+"""Wall time divided by the peer's. `curl && sync` is the fair peer on a slow disk, without a goal."""
 
 
 def fetch(client: Client, pid: int, url: str, place: Field, size: int, _round: int) -> Cost:

@@ -127,7 +127,7 @@ class Aria2:
 
     def _idle(self) -> bool:
         stat = self.call("aria2.getGlobalStat")
-        return stat["numActive"] == stat["numWaiting"] == "0"
+        return (stat["numActive"], stat["numWaiting"]) == ("0", "0")
 
     def _end(self) -> None:
         try:

@@ -62,7 +62,8 @@ def profiled(title: str, pid: int) -> Iterator[None]:
     with TempDir() as directory:
         raw = directory / "raw"
         command = [program, "record", "-p", str(pid), "--subprocesses", "--threads", "--function",
-                   "--rate", str(RATE), "--duration", "unlimited", "--format", "raw", "-o", str(raw)]  # fmt: skip
+                   "--rate", str(RATE), "--duration", "unlimited", "--format", "raw",
+                   "-o", str(raw)]  # fmt: skip
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
         try:

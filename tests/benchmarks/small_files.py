@@ -1,6 +1,6 @@
 """Row 4: thousands of small files through the daemon, all of them durable, against aria2's daemon.
 
-python -m tests.benchmarks.small_files [--count N] [--rounds N] [--ends status|wait|events] [--quick] [--profile]
+python -m tests.benchmarks.small_files [--count N] [--rounds N] [--ends status|wait|events] [--quick]
 
 wget2 and curl fetch the same list in one call each, for information: they queue and sync nothing.
 """
@@ -129,9 +129,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for name, costs in found.items():
         if name != "fetchd":
-            rates = [[count / cost.wall for cost in side] for side in (found["fetchd"], costs)]
+            mine, other = ([count / cost.wall for cost in side] for side in (found["fetchd"], costs))
             goal = GOAL if name in ARIA2 else None
-            rows.append(table.compare(f"jobs, {name}", *rates, table.per_second, at_least=goal))
+            rows.append(table.compare(f"jobs, {name}", mine, other, table.per_second, at_least=goal))
             rows += table.costs(name, found["fetchd"], costs)[1:]
     table.show(
         f"Row 4: {count} files of 4 KiB, {chosen.rounds} rounds, ends by {chosen.ends}", rows, place.disk

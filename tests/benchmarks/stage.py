@@ -26,7 +26,7 @@ PROBES = 10
 
 
 def options(description: str | None, rounds: int) -> argparse.ArgumentParser:
-    """A parser with the options that all have. From now on SIGTERM ends the program tidily, as Ctrl-C does."""
+    """A parser with the options that all have. From now on SIGTERM ends the program as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds of all contenders [{rounds}]")

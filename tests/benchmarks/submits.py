@@ -1,4 +1,4 @@
-"""Row 6: durable submits, in batches and one at a time, into a daemon that has nothing else to do or writes files.
+"""Row 6: durable submits, in batches and one at a time, into a daemon that is idle or writes files.
 
 python -m tests.benchmarks.submits [--batches N] [--queued N] [--single N] [--rounds N] [--quick] [--profile]
 

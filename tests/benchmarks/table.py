@@ -53,9 +53,8 @@ def rounds(contenders: Mapping[str, Contender], count: int) -> dict[str, list[Co
     for number in range(count):
         for name, contender in contenders.items():
             costs[name].append(cost := contender(number))
-            say(
-                f"round {number + 1} {name}: {cost.wall:.3f} s, CPU {cost.cpu:.2f} s, {megabytes(cost.memory)}"
-            )
+            took = f"{cost.wall:.3f} s, CPU {cost.cpu:.2f} s, {megabytes(cost.memory)}"
+            say(f"round {number + 1} {name}: {took}")
     return costs
 
 

@@ -105,14 +105,14 @@ def test_bars_are_drawn_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_first_ctrl_c_detaches_after_the_window() -> None:
-    interrupts = Interrupts(cancel_at_once=False)
+    interrupts = Interrupts()
     assert interrupts.pressed(10.0) is Act.ANNOUNCE
     assert not interrupts.leaving(10.0 + WINDOW - 0.1)
     assert interrupts.leaving(10.0 + WINDOW)
 
 
 def test_second_ctrl_c_cancels_and_the_third_leaves() -> None:
-    interrupts = Interrupts(cancel_at_once=False)
+    interrupts = Interrupts()
     interrupts.pressed(10.0)
     assert interrupts.pressed(11.0) is Act.CANCEL
     assert not interrupts.leaving(99.0)
@@ -120,4 +120,4 @@ def test_second_ctrl_c_cancels_and_the_third_leaves() -> None:
 
 
 def test_ctrl_c_may_cancel_at_once() -> None:
-    assert Interrupts(cancel_at_once=True).pressed(0.0) is Act.CANCEL
+    assert Interrupts(Act.CANCEL).pressed(0.0) is Act.CANCEL
