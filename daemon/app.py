@@ -5,7 +5,6 @@ workspaces home, bind, fork server, READY. At the end the same backwards.
 """
 
 import contextlib
-import json
 import logging
 import os
 import resource
@@ -25,7 +24,7 @@ from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
 from fetchd.protocol.errors import FetchdError
 from fetchd.protocol.journal import boot_id
-from fetchd.protocol.paths import Endpoint, endpoint_file
+from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
 from .config import IN_FORCE, Config, ConfigError, check_limits
@@ -39,7 +38,7 @@ from .router.mailbox import Mailboxes
 from .router.requests import Requests
 from .router.waits import Waits
 from .router.zap import Authorizer
-from .service.host import prepare_runtime, raise_open_files
+from .service.host import prepare_runtime, raise_open_files, write_endpoint
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
@@ -304,11 +303,7 @@ class App:
             control=self.control.endpoint,
             events=self.publisher.endpoint,
         )
-        path = endpoint_file(self.state)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({name: getattr(endpoint, name) for name in Endpoint.__struct_fields__}))
-        fresh.replace(path)
-        self.cleanup.callback(path.unlink, missing_ok=True)
+        self.cleanup.callback(write_endpoint(self.state, endpoint).unlink, missing_ok=True)
 
     # while it runs
 

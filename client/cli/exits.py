@@ -11,13 +11,13 @@ OK, FAILED, USAGE, NO_DAEMON, NO_SUCH_JOB, TIMED_OUT, CANCELLED, DENIED, INTERRU
 
 MEANINGS = {
     OK: "all is well",
-    FAILED: "a job failed, or the daemon could not do it",
+    FAILED: "a job failed, the daemon could not do it, or doctor found a fault",
     USAGE: "the command line, or what it asks for, is wrong",
     NO_DAEMON: "no daemon answers",
     NO_SUCH_JOB: "no such job",
     TIMED_OUT: "the time to wait ran out",
     CANCELLED: "a job was cancelled",
-    DENIED: "you may not do this",
+    DENIED: "you may not do this, or not reach this daemon",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 
@@ -53,6 +53,10 @@ HINTS = {
     Code.UNAUTHORIZED: "send credentials with --header 'Authorization: …'",
     Code.WAIT_TIMEOUT: "the job goes on; wait longer with --timeout",
     Code.NO_SUCH_JOB: "fetchd ls shows the jobs there are",
+    Code.SECRETS_GONE: "submit it again with its credentials",
+    Code.HISTORY_GONE: "fetchd ls shows how things are; fetchd events without --since goes on from now",
+    Code.STORE_FAILED: "fetchd daemon logs and fetchd doctor may say why",
+    Code.INTERNAL: "fetchd daemon logs has the details",
 }
 """What to do next, where that helps."""
 

@@ -16,7 +16,8 @@ from .output import note, outcome_json, print_json, report
 F = TypeVar("F", bound=Callable[..., Any])
 
 DONE = {
-    "pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "queued again", "remove": "removed",
+    "pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "queued again",
+    "remove": "removed",
 }  # fmt: skip
 BULK = {
     "pause": "the queue is paused, for new jobs too, until: fetchd resume --all",

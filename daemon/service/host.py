@@ -1,10 +1,12 @@
-"""What the host has to give before anything else: descriptors, and a directory for the sockets."""
+"""What the host has to give before anything else, descriptors and a directory for sockets, and where we are."""
 
 import os
 import resource
 from pathlib import Path
 
-from fetchd.protocol.paths import MAX_IPC_PATH, runtime_dir
+import msgspec
+
+from fetchd.protocol.paths import MAX_IPC_PATH, Endpoint, endpoint_file, runtime_dir
 
 OPEN_FILES = 65_536
 
@@ -33,3 +35,12 @@ def prepare_runtime(state: Path) -> Path:
         if entry.is_socket():
             entry.unlink()
     return runtime
+
+
+def write_endpoint(state: Path, endpoint: Endpoint) -> Path:
+    """Tell clients where we listen; readers see the old file or the new one, never a part."""
+    path = endpoint_file(state)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(endpoint))
+    fresh.replace(path)
+    return path

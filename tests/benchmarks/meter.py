@@ -42,14 +42,20 @@ def family(root: int) -> set[int]:
     return {root, *descendants(root)}
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU time that these processes and their reaped children have used so far."""
-    total = 0
+def cpu_times(pids: Iterable[int]) -> tuple[float, float]:
+    """User and system seconds that these processes and their reaped children have used so far."""
+    user = system = 0
     for pid in pids:
         with suppress(OSError):  # it has ended; its parent counts it once it is reaped
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += sum(map(int, fields[11:15]))
-    return total / _TICK
+            user += int(fields[11]) + int(fields[13])
+            system += int(fields[12]) + int(fields[14])
+    return user / _TICK, system / _TICK
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """CPU time that these processes and their reaped children have used so far."""
+    return sum(cpu_times(pids))
 
 
 def memory(pid: int) -> Memory:

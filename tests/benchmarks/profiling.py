@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.support.tmp import TempDir
 from tests.support.wait import read_line
 
-from .meter import cpu_seconds, family
+from .meter import cpu_times, family, name
 from .table import say
 
 RATE = 200
@@ -69,9 +69,9 @@ def profiled(title: str, pid: int) -> Iterator[None]:
         try:
             assert process.stdout is not None
             read_line(process.stdout.fileno(), 20, "py-spy to attach")
-            before = cpu_seconds(family(pid))
+            before = _processes(pid)
             yield
-            spent = cpu_seconds(family(pid)) - before
+            spent = _processes(pid) - before
         finally:
             process.send_signal(signal.SIGINT)
             said, _ = process.communicate(timeout=60)
@@ -81,10 +81,10 @@ def profiled(title: str, pid: int) -> Iterator[None]:
         report(title, raw.read_text(), spent)
 
 
-def report(title: str, raw: str, spent: float) -> None:
+def report(title: str, raw: str, spent: "Counter[str]") -> None:
     """Print what a raw py-spy record says: per thread what ran itself, and which of our functions it was in.
 
-    The samples are shared out over the CPU time that was `spent`, in seconds.
+    `spent` are CPU seconds by kind of process, as the kernel counts them.
     """
     own: dict[str, Counter[str]] = defaultdict(Counter)
     within: dict[str, Counter[str]] = defaultdict(Counter)
@@ -100,7 +100,7 @@ def report(title: str, raw: str, spent: float) -> None:
         for frame in {_short(frame) for frame in frames if _is_ours(frame)}:
             within[role][frame] += count
     everything = max(1, sum(totals.values()))
-    print(f"\n{title}: {spent:.2f} s of CPU (the sampling included)")
+    print(f"\n{title}\nCPU: " + ", ".join(f"{kind} {cpu:.2f} s" for kind, cpu in spent.most_common()))
     for role, total in totals.most_common():
         if total < LEAST * everything:
             continue
@@ -113,17 +113,29 @@ def report(title: str, raw: str, spent: float) -> None:
             print(f"    {first.ljust(width)}   {second}".rstrip())
 
 
+def _processes(root: int) -> "Counter[str]":
+    """CPU seconds so far by kind of process; what a worker used that has ended is the fork server's."""
+    used: Counter[str] = Counter()
+    for pid in family(root):
+        kind = (
+            "supervisor" if pid == root else "workers" if name(pid) == "fetchd-worker" else "other children"
+        )
+        for part, cpu in zip(("user", "system"), cpu_times([pid]), strict=True):
+            used[f"{kind} {part}"] += cpu  # type: ignore[assignment]  # a counter of seconds
+    return used
+
+
 def _role(thread: str, stack: str) -> str:
     """Which kind of thread of which kind of process a stack belongs to."""
-    name = thread.partition(": ")[2].strip('"').split("_")[0]
-    name = "loop" if name in ("", "MainThread") else name
-    if "daemon/worker/" in stack or "daemon/transfer/" in stack or name in ("transfer", "sync", "verify"):
-        return f"worker, {name}"
+    kind = thread.partition(": ")[2].strip('"').split("_")[0]
+    kind = "loop" if kind in ("", "MainThread") else kind
+    if "daemon/worker/" in stack or "daemon/transfer/" in stack or kind in ("transfer", "sync", "verify"):
+        return f"worker, {kind}"
     if "store/reader.py" in stack:
         return "reading helper"
     if "multiprocessing/forkserver.py" in stack or "resource_tracker" in stack:
         return "fork server"
-    return f"supervisor, {name}"
+    return f"supervisor, {kind}"
 
 
 def _is_ours(frame: str) -> bool:
@@ -132,6 +144,6 @@ def _is_ours(frame: str) -> bool:
 
 def _short(frame: str) -> str:
     """`function (file)` with no more of the path than tells what it is."""
-    name, _, place = frame.partition(" (")
-    path = place.rstrip(")")
-    return f"{name} ({'/'.join(path.split('/')[-2:])})"
+    function, _, place = frame.partition(" (")
+    path = place.rstrip(")").partition(":")[0]
+    return f"{function} ({'/'.join(path.split('/')[-2:])})"

@@ -16,11 +16,21 @@ import zmq
 from msgspec.structs import replace
 
 from fetchd.protocol import codec, control
-from fetchd.protocol.events import EventHeader, Progress
-from fetchd.protocol.frames import job_topic
-from fetchd.protocol.job import JobError, JobSnapshot, State
+from fetchd.protocol.events import HEARTBEAT, EventHeader, Heartbeat, Progress
+from fetchd.protocol.frames import job_topic, sys_topic
+from fetchd.protocol.job import TERMINAL, JobError, JobSnapshot, State
 from fetchd.protocol.paths import Endpoint, endpoint_file
 from fetchd.protocol.version import PROTOCOL
+
+VERBS: dict[type[control.Verb], State] = {
+    control.Cancel: State.CANCELLED, control.Pause: State.PAUSED, control.Resume: State.QUEUED,
+    control.Retry: State.QUEUED,
+}  # fmt: skip
+
+WORKSPACES = [
+    control.WorkspaceInfo(job="abc1", path="/s/jobs/abc1", bytes=10, age=5.0, state=State.FAILED),
+    control.WorkspaceInfo(job="abd2", path="/s/jobs/abd2", bytes=1 << 20, age=99.0, state=None),
+]
 
 TIME = 1_795_190_400_000_000
 
@@ -70,6 +80,9 @@ class Store:
         self.revision = 0
         self.replies: dict[str, msgspec.Struct] = {}
         self.submits = 0
+        self.record: list[control.PastEvent] = []
+        self.kept_from = 0  # what happened up to this revision is not in the record any more
+        self.lineage = "l"
 
 
 class Peer:
@@ -84,6 +97,7 @@ class Peer:
         self.refuse: dict[str, control.ErrorBody] = {}
         self.held: list[tuple[bytes, control.RequestHeader, control.Wait]] = []
         self.mute_waits = False
+        self.page = 2  # events in one answer, so that there are several
         self._changed = threading.Condition()
         self._tasks: list[Callable[[], None]] = []
         self._stop = False
@@ -127,6 +141,10 @@ class Peer:
     def progress(self, job_id: str, count: int, *, publish: bool = True) -> None:
         """A job has this many bytes."""
         self._do(lambda: self._progress(job_id, count, publish))
+
+    def heartbeat(self) -> None:
+        """Tell quiet watchers how far we are."""
+        self._do(self._heartbeat)
 
     def complete(self, job_id: str, **options: Any) -> None:
         """A job is completed with 10 bytes."""
@@ -178,14 +196,15 @@ class Peer:
             answer = self.store.replies.get(header.req) or self._answer(request)
             if header.type == "submit":
                 self.store.replies[header.req] = answer
-            self._send(identity, header, answer)
+            self._send(identity, header, answer, ok=not isinstance(answer, control.ErrorBody))
 
     def _answer(self, request: msgspec.Struct) -> msgspec.Struct:
         store = self.store
         match request:
             case control.Hello():
                 return control.Welcome(
-                    version="0", protocol=PROTOCOL, epoch=self.epoch, lineage="l", revision=store.revision,
+                    version="0", protocol=PROTOCOL, epoch=self.epoch, lineage=store.lineage,
+                    revision=store.revision,
                     owner="uid:1", pid=os.getpid(), events=self.events, features=[], max_message=1 << 20,
                     max_items=1000,
                 )  # fmt: skip
@@ -193,9 +212,10 @@ class Peer:
                 store.submits += 1
                 for new in request.jobs:
                     store.revision += 1
-                    store.jobs[str(new.id)] = snapshot(
+                    job = store.jobs[str(new.id)] = snapshot(
                         str(new.id), url=new.spec.url, revision=store.revision, labels=new.spec.labels
                     )
+                    self._note(job, "queued")
                 accepted = [
                     control.Accepted(id=str(n.id), state=State.QUEUED, revision=store.revision)
                     for n in request.jobs
@@ -212,14 +232,46 @@ class Peer:
                 ]  # fmt: skip
                 page = fitting[: min(request.limit, 3)]  # small pages, so that there are several
                 return control.Page(jobs=page, cursor=page[-1].revision if len(fitting) > len(page) else None)
-            case control.Cancel():
-                outcomes = []
-                for job_id in request.ids:
-                    self._change(job_id, State.CANCELLED, True, {})
-                    job = store.jobs[job_id]
-                    outcomes.append(control.Outcome(id=job_id, state=job.state, revision=job.revision))
-                return control.Outcomes(jobs=outcomes)
+            case control.Verb():
+                if request.all:
+                    return control.Outcomes(jobs=[], intent=1)
+                return control.Outcomes(jobs=[self._apply(type(request), job_id) for job_id in request.ids])
+            case control.Replay():
+                return self._replay(request)
+            case control.Stats():
+                return control.Statistics(
+                    active=1, pending=2, slots=control.Slots(total=5, free=4), completed=3, failed=1,
+                    cancelled=0, success_rate=0.75, bytes=1 << 20, speed=1024.0, counts={"queued": 2},
+                    intents=1, uptime=61.0,
+                )  # fmt: skip
+            case control.Workspaces():
+                return control.WorkspaceList(workspaces=WORKSPACES)
+            case control.Clean():
+                chosen = request.ids or [w.job for w in WORKSPACES if w.state is None]
+                return control.Outcomes(jobs=[control.Outcome(id=i, state=None, revision=0) for i in chosen])
+            case control.Reload():
+                return control.Reloaded(live=["workers"], next_worker=[], restart=["socket"])
         return control.Done()
+
+    def _apply(self, verb: type[control.Verb], job_id: str) -> control.Outcome:
+        job = self.store.jobs[job_id]
+        if job.state in TERMINAL and verb in (control.Cancel, control.Pause, control.Resume):
+            return control.Outcome(id=job_id, state=job.state, revision=job.revision, code="too_late")
+        if verb is control.Remove:
+            del self.store.jobs[job_id]
+            return control.Outcome(id=job_id, state=None, revision=job.revision)
+        self._change(job_id, VERBS[verb], True, {})
+        job = self.store.jobs[job_id]
+        return control.Outcome(id=job_id, state=job.state, revision=job.revision)
+
+    def _replay(self, request: control.Replay) -> msgspec.Struct:
+        store = self.store
+        if request.since < store.kept_from or request.lineage not in {None, store.lineage}:
+            return control.ErrorBody(code="history_gone", message="not kept any more")
+        found = [past for past in store.record if past.revision > request.since]
+        page = found[: min(self.page, request.limit)]
+        more = len(page) < len(found)
+        return control.History(events=page, revision=page[-1].revision if more else store.revision, more=more)
 
     def _jobs(self, ids: list[str], since: int = -1) -> control.Jobs:
         jobs = self.store.jobs
@@ -243,9 +295,22 @@ class Peer:
         old = self.store.jobs[job_id]
         job = replace(old, state=state, revision=self.store.revision, seq=old.seq + 1, **fields)
         self.store.jobs[job_id] = job
+        self._note(job, str(state))
         if publish:
             self._publish(job, str(state), job.revision, job)
         self._answer_waits()
+
+    def _note(self, job: JobSnapshot, kind: str) -> None:
+        past = control.PastEvent(revision=job.revision, time=TIME, type=kind, job=job.id, data=job)
+        self.store.record.append(past)
+
+    def _heartbeat(self) -> None:
+        revision = self.store.revision
+        header = EventHeader(
+            v=PROTOCOL, epoch=self.epoch, seq=0, revision=revision, time=TIME, type=HEARTBEAT, job=None
+        )
+        body = Heartbeat(epoch=self.epoch, revision=revision)
+        self._xpub.send_multipart([sys_topic(HEARTBEAT), codec.encode(header), codec.encode(body)])
 
     def _progress(self, job_id: str, count: int, publish: bool) -> None:
         old = self.store.jobs[job_id]
@@ -264,6 +329,6 @@ class Peer:
         self, identity: bytes, header: control.RequestHeader, body: msgspec.Struct, ok: bool = True
     ) -> None:
         reply = control.ReplyHeader(
-            v=PROTOCOL, type=header.type, req=header.req, ok=ok, epoch=self.epoch, lineage="l"
+            v=PROTOCOL, type=header.type, req=header.req, ok=ok, epoch=self.epoch, lineage=self.store.lineage
         )
         self._router.send_multipart([identity, codec.encode(reply), codec.encode(body)])

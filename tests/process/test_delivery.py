@@ -149,7 +149,7 @@ def test_if_exists(
     (downloads / "f.txt").write_text("mine")
     url = origin.add("/f.txt", Resource(size=100))
     with daemon.client() as client:
-        job = client.submit(url, directory=downloads, if_exists=policy)
+        job = client.submit(url, directory=downloads, if_exists=policy, keep_partial=False)
         error = job.exception(timeout=20)
         snapshot = job.snapshot()
     assert snapshot.state == state

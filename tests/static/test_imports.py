@@ -120,7 +120,7 @@ BAD = [
     ("fetchd.daemon.core.x", "import logging, zmq"),
     ("fetchd.daemon.core.x", "import urllib.request"),
     ("fetchd.daemon.core.x", "from ..store import sqlite"),
-    ("fetchd.daemon.core.x", "from fetchd.protocol import codec"),
+    ("fetchd.daemon.core.x", "from fetchd.protocol import paths"),
     ("fetchd.daemon.worker.x", "from ..core import job"),
     ("fetchd.daemon.transfer.x", "from fetchd.daemon import supervise"),
     ("fetchd.daemon.router.x", "from ..store.port import Store"),
