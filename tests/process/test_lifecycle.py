@@ -232,8 +232,11 @@ def test_retry_and_remove_failed_ones(stage: Stage) -> None:
         url = stage.origin.add(f"/{name}", Resource(size=10), "status", times=1, code=404)
         assert stage.client.submit(url, directory=stage.downloads, id=name).exception(timeout=20) is not None
     stage.client.retry(failed=True)
-    for name in ids:
-        stage.client.get(name).result(timeout=20)
+    completed: set[str | None] = set()
+    for event in stage.client.events(since=0):
+        completed |= {event.job} if event.type == "completed" else set()
+        if completed == set(ids):
+            break
     bad = stage.client.submit(
         stage.origin.add("/bad", Resource(size=10), "status", code=404), directory=stage.downloads, id="bad"
     )
