@@ -3,11 +3,14 @@
 Parsing follows RFC 3986 by the standard library; anything that it cannot take apart is `invalid_url`.
 """
 
+import re
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from .errors import Code, FetchdError
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990}
+
+_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 SIGNATURE_PARAMETERS = frozenset(
     {
@@ -21,7 +24,7 @@ SIGNATURE_PARAMETERS = frozenset(
 
 def split_url(url: str) -> SplitResult:
     """The parts of an absolute URL with a host, or `invalid_url`."""
-    if any(c <= " " or c == "\x7f" for c in url):
+    if _UNSAFE.search(url):
         raise FetchdError(Code.INVALID_URL, "a URL has no spaces or control characters")
     try:
         parts = urlsplit(url)
@@ -52,7 +55,11 @@ def origin(url: str) -> str:
 
 def redact(url: str) -> str:
     """The URL as it may be shown: without userinfo, signature parameters as `***`, without a fragment."""
-    parts = split_url(url)
+    return redacted(split_url(url))
+
+
+def redacted(parts: SplitResult) -> str:
+    """`redact` for a URL that has been taken apart already."""
     netloc = parts.netloc.rpartition("@")[2]
     query = "&".join(_redact_parameter(pair) for pair in parts.query.split("&")) if parts.query else ""
     return urlunsplit((parts.scheme, netloc, parts.path, query, ""))

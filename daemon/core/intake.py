@@ -61,7 +61,7 @@ def check(job_id: str, spec: JobSpec, hash_key: bytes) -> Intake:
         raise FetchdError(Code.INVALID_DIRECTORY, f"{spec.directory!r} is not an absolute path")
     if spec.name is not None and not names.is_plain(spec.name):
         raise FetchdError(Code.INVALID_NAME, f"{spec.name!r} is not one plain file name")
-    shown = urls.redact(spec.url)
+    shown = urls.redacted(parts)
     plain, _, fragment = spec.url.partition("#")
     checksum = parse_checksum(spec.checksum) if spec.checksum else _fragment_checksum(fragment)
     hidden = Secrets(url=None if plain == shown else plain, headers=check_headers(spec.headers))

@@ -7,7 +7,7 @@ to whoever subscribes to exactly that job.
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -25,13 +25,21 @@ QUEUE = 10_000
 """Messages queued for one slow subscriber before it begins to lose them."""
 
 
+class _Message(NamedTuple):
+    kind: str
+    seq: int
+    revision: int | None
+    time: int
+    body: bytes
+
+
 class _Last:
     __slots__ = ("lifecycle", "progress", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
-        self.lifecycle: list[bytes] | None = None
-        self.progress: list[bytes] | None = None
+        self.lifecycle: _Message | None = None
+        self.progress: _Message | None = None
 
 
 class Publisher:
@@ -43,6 +51,7 @@ class Publisher:
         self._epoch = epoch
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._highest_forgotten = 0
+        self._topics: set[bytes] = set()
         self.socket = context.socket(zmq.XPUB)
         for option, value in (
             (zmq.LINGER, 0),
@@ -69,13 +78,16 @@ class Publisher:
             except zmq.Again:
                 return
             if not frame.startswith(b"\x01"):
+                # the last one with this topic has gone
+                self._topics.discard(frame[1:])
                 continue
+            self._topics.add(frame[1:])
             job = job_of_subscription(frame[1:])
             last = self._last.get(job) if job is not None else None
-            if last is not None:
+            if last is not None and job is not None:
                 for message in (last.lifecycle, last.progress):
                     if message is not None:
-                        self._send(message)
+                        self._send(job, message)
 
     def seq(self, job: str) -> int:
         """The number of the last event published for a job in this epoch."""
@@ -84,11 +96,13 @@ class Publisher:
 
     def announce(self, event: Event, body: bytes) -> None:
         """Publish a lifecycle event that is on disk."""
-        last = self._touch(event.job.id, new=event.time == event.job.created)
+        job = event.job.id
+        last = self._touch(job, new=event.time == event.job.created)
         last.seq += 1
-        last.lifecycle = self._message(event.job.id, event.kind, last.seq, event.revision, event.time, body)
+        last.lifecycle = _Message(event.kind, last.seq, event.revision, event.time, body)
         last.progress = None
-        self._send(last.lifecycle)
+        if self._heard():
+            self._send(job, last.lifecycle)
 
     def progress(self, command: Progress) -> None:
         """Publish how far an attempt is; workers report at the rate that is wanted here."""
@@ -103,9 +117,9 @@ class Publisher:
                 eta=eta(command.bytes, command.total, command.speed),
             )
         )
-        now = time.time_ns() // 1000
-        last.progress = self._message(command.job, events.PROGRESS, last.seq, None, now, body)
-        self._send(last.progress)
+        last.progress = _Message(events.PROGRESS, last.seq, None, time.time_ns() // 1000, body)
+        if self._heard():
+            self._send(command.job, last.progress)
 
     def heartbeat(self, revision: int) -> None:
         """Tell quiet watchers how far we are."""
@@ -119,7 +133,7 @@ class Publisher:
             job=None,
         )
         body = encode(events.Heartbeat(epoch=self._epoch, revision=revision))
-        self._send([sys_topic(events.HEARTBEAT), encode(header), body])
+        self.socket.send_multipart([sys_topic(events.HEARTBEAT), encode(header), body], zmq.NOBLOCK)
 
     def _touch(self, job: str, *, new: bool) -> _Last:
         last = self._last.get(job)
@@ -133,14 +147,21 @@ class Publisher:
             self._last.move_to_end(job)
         return last
 
-    def _message(
-        self, job: str, kind: str, seq: int, revision: int | None, when: int, body: bytes
-    ) -> list[bytes]:
-        header = events.EventHeader(
-            v=PROTOCOL, epoch=self._epoch, seq=seq, revision=revision, time=when, type=kind, job=job
-        )
-        return [job_topic(job, kind), encode(header), body]
+    def _heard(self) -> bool:
+        """Whether anybody listens at all: most of the time of a burst of submits nobody does."""
+        if not self._topics and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self.take()
+        return bool(self._topics)
 
-    def _send(self, message: list[bytes]) -> None:
+    def _send(self, job: str, message: "_Message") -> None:
+        header = events.EventHeader(
+            v=PROTOCOL,
+            epoch=self._epoch,
+            seq=message.seq,
+            revision=message.revision,
+            time=message.time,
+            type=message.kind,
+            job=job,
+        )
         # XPUB drops for a subscriber whose queue is full, so this never blocks
-        self.socket.send_multipart(message, zmq.NOBLOCK)
+        self.socket.send_multipart([job_topic(job, message.kind), encode(header), message.body], zmq.NOBLOCK)

@@ -1,4 +1,4 @@
-"""What the host has to give before anything else, descriptors and a directory for sockets, and where we are."""
+"""What the host has to give before anything else: descriptors, a directory for sockets; and where we are."""
 
 import os
 import resource

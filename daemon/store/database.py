@@ -157,6 +157,7 @@ class Database:
     def apply(self, batch: Batch) -> None:
         """Commit a batch, or raise `sqlite3.Error` and leave everything as it was."""
         jobs: dict[int, Job] = {}
+        events: list[tuple[Any, ...]] = []
         forgotten: list[tuple[int]] = []
         dropped: list[str] = []
         kept: list[SaveSecrets] = []
@@ -171,7 +172,7 @@ class Database:
                 elif isinstance(command, Event):
                     job = command.job
                     row = (command.revision, job.id, job.owner, command.kind, command.time, body)
-                    self.connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+                    events.append(row)
                 elif isinstance(command, SaveReply):
                     self.connection.execute(
                         "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
@@ -183,6 +184,7 @@ class Database:
                     dropped.append(command.job)
                 else:
                     self._apply_rare(command)
+            self.connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
             # IDs become free before they are taken again
             for table in ("jobs", "history"):
                 self.connection.executemany(f"DELETE FROM {table} WHERE seq = ?", forgotten)
