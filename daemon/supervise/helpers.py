@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Then = Callable[[Any, BaseException | None], None]
 
-THREADS = 4
+THREADS = 8
 
 
 class Helpers:
