@@ -38,6 +38,7 @@ from .router.mailbox import Mailboxes
 from .router.requests import Requests
 from .router.waits import Waits
 from .router.zap import Authorizer
+from .service import entry
 from .service.host import prepare_runtime, raise_open_files, write_endpoint
 from .service.lock import StateLock
 from .service.notify import Notifier
@@ -54,15 +55,10 @@ from .supervise.delivery import Delivery
 from .supervise.helpers import Helpers
 from .supervise.spawn import Spawner
 from .supervise.workspace import Workspaces
-from .worker import main as worker
 
 logger = logging.getLogger("fetchd")
 
-PRELOAD = (
-    "fetchd.daemon.worker.main",
-    "fetchd.daemon.store.reader",
-    "fetchd.daemon.service.warm",
-)
+PRELOAD = (entry.WORKER, entry.READER, "fetchd.daemon.service.warm")
 CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
@@ -118,11 +114,13 @@ class App:
         self.lock = StateLock(self.state)
         keep(self.lock.close)
         self.lock.outlive_children(CHILDREN_DEADLINE)
+        runtime = prepare_runtime(self.state)
+        # glibc would give every thread of a worker an arena of its own
+        os.environ["MALLOC_ARENA_MAX"] = "2"
         self.spawner = Spawner(self.lock, PRELOAD)
         keep(self.spawner.stop)
         # it imports its modules while we open the database
         self.spawner.start()
-        runtime = prepare_runtime(self.state)
         self.store = Store(self.state)
         keep(self.store.close)
         database = self.store.database
@@ -179,8 +177,6 @@ class App:
             spawner=self.spawner,
             workspaces=self.workspaces,
             open_area=self.areas.open,
-            target=worker.main,
-            start_message=worker.Start,
             load_secrets=lambda job, then: self.store.call(lambda database: database.secret(job), then),
             feed=self.engine.feed,
         )
@@ -278,7 +274,7 @@ class App:
         loop.add(self.reader.socket, self.reader.take)
         loop.add(self.signals.fd, self._signalled)
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
-        loop.every(HEARTBEAT, self.mailboxes.look_for_hung)
+        self.mailboxes.watch()
         loop.every(MINUTE, self._prune)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
@@ -344,7 +340,8 @@ class App:
 
     def _announce(self, event: commands.Event, body: bytes) -> None:
         self.publisher.announce(event, body)
-        self.waits.changed(event.job.id)
+        final = event.job.terminal
+        self.waits.changed(event.job.id, event.revision, final=final)
 
     def _prune(self) -> None:
         wall = time.time_ns() // 1000

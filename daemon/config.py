@@ -44,7 +44,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop_grace: Seconds = 2.0
     drain_timeout: Seconds = 20.0
     idle_timeout: Seconds = 30.0
-    hang_timeout: Seconds = 30.0
+    hang_timeout: Annotated[float, Meta(ge=1, le=86400)] = 30.0
     keep_failed: Annotated[float, Meta(ge=0, le=366 * 86400)] = 86400.0
     cleanup: Cleanup = Cleanup()
     ca_bundle: str = ""

@@ -15,8 +15,8 @@ from fetchd.protocol.control import List, Replay
 from fetchd.protocol.errors import Code, FetchdError
 
 from .router.loop import Loop
+from .service import entry
 from .service.lock import StateLock
-from .store import reader
 from .store.database import Database
 from .store.reader import Reader
 from .store.thread import Store
@@ -110,7 +110,7 @@ class Sources:
         database, lock = str(self._store.path), str(self._lock.workers_file)
 
         def start() -> Child:
-            return self._spawner.spawn(reader.main, lambda parent: (database, endpoint, parent, lock))
+            return self._spawner.spawn(entry.READER, lambda parent: (database, endpoint, parent, lock))
 
         def started(child: Child, error: BaseException | None) -> None:
             if error is not None:

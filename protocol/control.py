@@ -130,11 +130,15 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 class Wait(Struct, frozen=True, kw_only=True):
-    """Answer once one of the jobs has a revision above `since`, or with no job after `timeout` seconds."""
+    """Answer once one of the jobs has a revision above `since`, or with no job after `timeout` seconds.
+
+    With `final` only completed, failed, cancelled or removed jobs count.
+    """
 
     ids: Ids
     since: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
     timeout: Annotated[float, Meta(ge=0, le=MAX_WAIT)] = MAX_WAIT
+    final: bool = False
 
 
 class Verb(Struct, frozen=True, kw_only=True):

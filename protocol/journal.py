@@ -10,6 +10,7 @@ numbers, then from `HEAD` the length (4), CRC-32 (4) and MessagePack of the vali
 import mmap
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from .mailbox import Validator
 SIZE = 8192
 MAGIC = b"fetchdJ1"
 MAX_RANGES = 64
+COUNT = 32
 RANGES = 40
 HEAD = 2048
 
@@ -44,6 +46,7 @@ class Frontier(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
 
 
+@cache
 def boot_id() -> str:
     """The ID of this boot (random(4)): page cache written under it is still there while it lasts."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -64,16 +67,22 @@ class Journal:
     def begin(self, generation: int, content: Content, ranges: tuple[tuple[int, int], ...]) -> None:
         """Start describing a content. While this runs, the file says that nothing is there."""
         blob = msgspec.msgpack.encode(content)
-        # first no ranges, then the rest, then the count: a crash in between loses bytes, never mixes them
-        self._map[: _FIXED.size] = _FIXED.pack(MAGIC, self._boot, generation, 0)
+        # first no ranges, then the rest, then the count: a crash in between loses bytes, never mixes them.
+        # The count has a statement of its own, because one copy may be stored in any order
+        _NUMBER.pack_into(self._map, COUNT, 0)
+        self._map[:COUNT] = _FIXED.pack(MAGIC, self._boot, generation, 0)[:COUNT]
         self._map[HEAD : HEAD + _BLOB.size] = _BLOB.pack(len(blob), zlib.crc32(blob))
         self._map[HEAD + _BLOB.size : HEAD + _BLOB.size + len(blob)] = blob
         for index, pair in enumerate(ranges):
             self.extend(index, *pair)
-        _NUMBER.pack_into(self._map, 32, max(1, len(ranges)))
+        _NUMBER.pack_into(self._map, COUNT, max(1, len(ranges)))
 
     def extend(self, index: int, start: int, end: int) -> None:
-        """Range `index` is now `[start, end)`; called after the bytes have been written."""
+        """Range `index` is now `[start, end)`; called after the bytes have been written.
+
+        Little-endian numbers that grow are stored byte by byte from the low end: one that is cut off by a
+        kill is between the old and the new one.
+        """
         _RANGE.pack_into(self._map, RANGES + 16 * index, start, end)
 
     def close(self) -> None:
@@ -93,7 +102,9 @@ def read(data: bytes) -> Frontier | None:
         return None
     try:
         content = msgspec.msgpack.decode(blob, type=Content)
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if content.total is not None and not 0 <= content.total < 2**53:
         return None
     pairs = [_RANGE.unpack_from(data, RANGES + 16 * index) for index in range(count)]
     ranges = tuple((start, end) for start, end in pairs if start != end)

@@ -23,6 +23,19 @@ class Validator(Struct, frozen=True, kw_only=True):
     last_modified: Short | None = None
 
 
+class Start(Struct, frozen=True, kw_only=True):
+    """What a worker is told at spawn, before there is a mailbox. `parent` is the fork server's process."""
+
+    endpoint: str
+    secret: str
+    parent: int
+    workers_lock: str
+    home: str
+    ca_bundle: str
+    beat: float
+    """Seconds of silence after which a sign of life is sent."""
+
+
 # supervisor to worker
 
 

@@ -33,7 +33,8 @@ def split_url(url: str) -> SplitResult:
         raise FetchdError(Code.INVALID_URL, f"malformed URL: {error}") from None
     if not parts.scheme:
         raise FetchdError(Code.INVALID_URL, "the URL has no scheme, such as https://")
-    if not parts.hostname or port == 0:
+    if not parts.hostname or port == 0 or "\\" in parts.netloc:
+        # a backslash ends the host for some parsers and not for others
         raise FetchdError(Code.INVALID_URL, "the URL has no usable host")
     return parts
 

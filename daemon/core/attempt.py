@@ -14,11 +14,14 @@ from fetchd.protocol.errors import Code
 
 from . import delivery, dispatch, ending, inputs
 from .commands import AllowRestart, Log, Progress, Seal
-from .job import Job, Moment
+from .job import Job, Moment, emptied
 from .slot import Run, Slot
 
 if TYPE_CHECKING:
     from .core import Core
+
+RESTARTS = 3
+"""An attempt may begin anew so often; the kept bytes can turn out to be wrong only once."""
 
 
 def ready(core: "Core", event: inputs.WorkerReady, now: Moment) -> None:
@@ -110,7 +113,7 @@ def _responded(
     core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Responded, now: Moment
 ) -> None:
     slot.origins.update(said.origins)
-    if job is None or run.stop is not None:
+    if job is None:
         return
     if said.generation != job.generation or run.responded:
         _broke(core, slot, "a response out of turn", now)
@@ -125,7 +128,8 @@ def _responded(
         bytes=said.kept,
     )
     core.ledger.note(job)
-    delivery.choose_name(core, run, job, said.disposition, said.url)
+    if run.stop != "pause":
+        delivery.choose_name(core, run, job, said.disposition, said.url)
 
 
 def _restart(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Restart, now: Moment) -> None:
@@ -134,10 +138,11 @@ def _restart(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.
     if said.generation != job.generation or run.responded:
         _broke(core, slot, "a restart out of turn", now)
         return
-    job = replace(
-        job, generation=job.generation + 1, synced=(), wasted=job.wasted + job.bytes, bytes=0, mark=0,
-        etag=None, last_modified=None, total=None,
-    )  # fmt: skip
+    run.restarts += 1
+    if run.restarts > RESTARTS:
+        _broke(core, slot, "too many restarts", now)
+        return
+    job = emptied(job)
     run.bytes = 0
     core.ledger.announce(job, "restarted", now)
     core.emit(AllowRestart(slot.index, slot.incarnation, job.id, job.attempt, job.generation))

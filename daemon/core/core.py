@@ -13,10 +13,10 @@ from msgspec import Struct
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import attempt, delivery, dispatch, ending, inputs, invariants, lifecycle, retry, rows, verbs
+from . import attempt, bulk, delivery, dispatch, ending, inputs, invariants, lifecycle, retry, rows, verbs
 from .commands import Command, LoadChunk, Publish, StopAttempt
 from .gates import Gate, Gates
-from .intents import CHUNK, Intent
+from .intents import CHUNK, Intent, Intents
 from .job import Job, Lane, Moment
 from .ledger import Ledger
 from .machine import Cause
@@ -46,15 +46,16 @@ class Core:
         self.settings = settings
         self.out: list[Command] = []
         emit = self.emit
-        self.ledger = Ledger(emit, revision=loaded.revision, next_seq=loaded.seq, counts=loaded.counts)
+        self.intents = Intents(loaded.intents)
+        # the newest jobs may have been forgotten; an intent that is older than a job must never be for it
+        seq = max([loaded.seq, *(intent.upto for intent in loaded.intents)])
+        self.ledger = Ledger(emit, revision=loaded.revision, next_seq=seq, counts=loaded.counts)
         self.schedule = Schedule(emit)
         self.waiting = Waiting(emit)
         self.gates = Gates(loaded.gates)
         self.pool = Pool(settings.workers, settings.default_area)
         self.runs: dict[str, Run] = {}
         self.ending: dict[str, Run] = {}
-        self.intents = {intent.number: intent for intent in loaded.intents}
-        self.last_intent = max(self.intents, default=0)
         self.delivered = loaded.delivered
         self.replies: dict[tuple[str, str], tuple[int, bytes, Struct]] = {}
         self.draining = False
@@ -76,7 +77,8 @@ class Core:
                 run.finished, run.name, run.sealed = True, job.name, (job.size, job.inode, job.mtime_ns)
                 self.emit(Publish(job))
         self._active = ()
-        for intent in self.intents.values():
+        self.gates.limit(now.mono + retry.LONGEST_ASKED)
+        for intent in self.intents:
             self.emit(LoadChunk(intent, CHUNK))
         self.schedule.start()
         self.waiting.start()
@@ -128,9 +130,7 @@ class Core:
 
     def held(self, lane: Lane) -> bool:
         """Whether a gate holds this lane, or all that is in it is about to be cancelled."""
-        return self.gates.holding(lane) is not None or any(
-            intent.owner == lane.owner and intent.cancels for intent in self.intents.values()
-        )
+        return self.gates.holding(lane) is not None or self.intents.clearing(lane.owner)
 
     def close(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """Bring a job to a terminal state and drop what belongs to it."""
@@ -185,9 +185,9 @@ class Core:
 
 HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
     inputs.Submit: verbs.submit,
-    inputs.Verb: lifecycle.verb,
-    inputs.Bulk: lifecycle.bulk,
-    inputs.ChunkLoaded: lifecycle.chunk_loaded,
+    inputs.Verb: verbs.verb,
+    inputs.Bulk: bulk.bulk,
+    inputs.ChunkLoaded: bulk.chunk_loaded,
     inputs.Expired: lifecycle.expired,
     inputs.Configure: verbs.configure,
     inputs.Drain: verbs.drain,

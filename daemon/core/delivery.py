@@ -13,7 +13,7 @@ from fetchd.protocol.job import Reason, State
 
 from . import inputs, names
 from .commands import ProbeName, Publish
-from .job import Job, Moment, join
+from .job import Job, Moment, emptied, join
 from .machine import Cause
 from .slot import Run
 
@@ -42,6 +42,9 @@ def name_probed(core: "Core", event: inputs.NameProbed, now: Moment) -> None:
     run = core.runs.get(event.job)
     job = core.ledger.live.get(event.job)
     if run is None or job is None or run.attempt != event.attempt or run.name is not None:
+        return
+    if run.stop == "pause" or not (run.responded or run.finished):
+        # it asks again when it goes on; or the question was an earlier job's of this ID
         return
     name = next((n for n in event.names if n not in event.taken and _free(core, job, n)), None)
     if name is None and job.if_exists == "overwrite":
@@ -114,17 +117,12 @@ def _begin_again(core: "Core", job: Job, event: inputs.FileRefused, now: Moment)
         core.fail(job, event.code, event.message, now)
         return
     del core.runs[job.id]
-    core.enqueue(
-        core.ledger.change(
-            job, Cause.YIELD, now, synced=(), bytes=0, mark=0, generation=job.generation + 1, etag=None,
-            last_modified=None, total=None, wasted=job.wasted + job.bytes, failures=job.failures + 1,
-        )
-    )  # fmt: skip
+    core.enqueue(core.ledger.change(emptied(job), Cause.YIELD, now, failures=job.failures + 1))
 
 
 def satisfy(core: "Core", job: Job, now: Moment) -> None:
     """A file with this name exists, and that is good enough for the job."""
-    core.close(job, Cause.SATISFY, now, reason=Reason.EXISTS, error_code=None, error_message=None)
+    core.close(job, Cause.SATISFY, now, reason=Reason.EXISTS, size=0, error_code=None, error_message=None)
 
 
 def _occupied(core: "Core", job: Job, name: str, now: Moment) -> None:

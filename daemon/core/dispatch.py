@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from fetchd.protocol.job import State
 
 from . import ending
-from .commands import AssignJob, Exit, Kill, Spawn
+from .commands import AssignJob, DropGate, Exit, Kill, Log, Spawn
 from .job import Job, Moment
 from .machine import Cause
 from .slot import Run, Slot
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 def turn(core: "Core", now: Moment) -> None:
     """Do what the present asks for. Costs nothing for what has not changed."""
     _wake_waiting(core, now)
+    _open_gates(core, now)
     for slot in core.pool.overdue(now.mono):
-        doom(core, slot, "did not stop in time", now)
+        if slot.ready:
+            doom(core, slot, "did not stop in time", now)
+        else:
+            core.emit(Log("warning", f"worker {slot.index} does not come up"))
+            core.pool.crashed(slot, now.mono)
+            doom(core, slot, "did not come up in time", now)
     if core.draining:
         _finish_drain(core, now)
     else:
@@ -32,7 +38,7 @@ def next_deadline(core: "Core", now: int) -> int | None:
     """Boot time (µs) of the next thing that `turn` has to do by itself, or None."""
     if core.exited:
         return None
-    times = [core.waiting.next(), core.pool.next_stop()]
+    times = [core.waiting.next(), core.gates.next(), core.pool.next_late()]
     if core.draining:
         times.append(core.drain_by + core.settings.stop_grace)
     else:
@@ -72,6 +78,13 @@ def _wake_waiting(core: "Core", now: Moment) -> None:
             core.enqueue(core.ledger.change(cleared, Cause.DUE, now))
 
 
+def _open_gates(core: "Core", now: Moment) -> None:
+    if opened := core.gates.due(now.mono):
+        for key in opened:
+            core.emit(DropGate(key))
+        core.schedule.release()
+
+
 def _dispatch(core: "Core", now: Moment) -> None:
     while core.pool.free() and (job := core.schedule.head(core.held)) is not None:
         slot = core.pool.choose(job, now.mono)
@@ -84,16 +97,16 @@ def _dispatch(core: "Core", now: Moment) -> None:
         run = core.runs[job.id] = Run(job.id, job.attempt, slot.index)
         run.bytes, run.total = job.bytes, job.total
         if not (slot.filled and slot.fits(job)):
-            _fill(core, slot, frozenset({core.pool.default_area, job.area}))
+            _fill(core, slot, frozenset({core.pool.default_area, job.area}), now)
         core.pool.start(slot, job, run)
         if slot.ready:
             assign(core, slot, job)
 
 
-def _fill(core: "Core", slot: Slot, areas: frozenset[str]) -> None:
+def _fill(core: "Core", slot: Slot, areas: frozenset[str], now: Moment) -> None:
     if slot.filled:
         core.emit(Kill(slot.index, slot.incarnation, "replaced"))
-    core.pool.fill(slot, areas)
+    core.pool.fill(slot, areas, now.mono + core.settings.start_timeout)
     core.emit(Spawn(slot.index, slot.incarnation, areas))
 
 
@@ -101,7 +114,7 @@ def _keep_spare(core: "Core", now: Moment) -> None:
     while (slot := core.pool.surplus()) and now.mono >= slot.idle_since + core.settings.idle_timeout:
         doom(core, slot, "idle", now)
     if (slot := core.pool.bare(now.mono)) is not None:
-        _fill(core, slot, frozenset({core.pool.default_area}))
+        _fill(core, slot, frozenset({core.pool.default_area}), now)
 
 
 def _finish_drain(core: "Core", now: Moment) -> None:

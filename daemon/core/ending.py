@@ -10,7 +10,7 @@ from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 
 from .commands import Clean, DropSecrets
-from .job import Job, Moment
+from .job import Job, Moment, emptied
 from .machine import Cause
 from .slot import Run
 
@@ -68,7 +68,7 @@ def close(core: "Core", job: Job, cause: Cause, now: Moment, **fields: Any) -> J
     if keep or (cause is Cause.FAIL and job.secret):
         fields["kept_until"] = now.wall + core.settings.keep_failed
     if cause is Cause.FAIL and not keep:
-        fields.update(synced=(), bytes=0)
+        job = emptied(job)
     job = core.ledger.change(
         job, cause, now, finished=now.wall, wait_since=0, wait_for=0, wait_until=0, **fields
     )
@@ -81,8 +81,14 @@ def close(core: "Core", job: Job, cause: Cause, now: Moment, **fields: Any) -> J
         core.ending[job.id] = run
         core.stop(slot, now, "end")
     elif job.attempt and not keep:
-        core.emit(Clean(job))
+        clean(core, job)
     return job
+
+
+def clean(core: "Core", job: Job) -> None:
+    """Delete the workspace of a job; where a worker still has it, that is done when the attempt is over."""
+    if job.id not in core.ending:
+        core.emit(Clean(job))
 
 
 def _keeps(core: "Core", job: Job, cause: Cause, code: str | None) -> bool:

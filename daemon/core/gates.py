@@ -4,9 +4,11 @@ A queued job keeps its state; what is shown for it is computed from its gates.
 """
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fetchd.protocol.job import Reason, State
 
@@ -24,7 +26,7 @@ class GateKey(NamedTuple):
 
 
 class Gate(Struct, frozen=True, kw_only=True):
-    """A closed gate. `until` is boot-time µs, or None until it is opened."""
+    """A closed gate. It opens by itself at `until` (boot-time µs; None: it does not)."""
 
     key: GateKey
     since: int
@@ -36,11 +38,15 @@ class Gates:
 
     def __init__(self, closed: tuple[Gate, ...] = ()) -> None:
         self._closed: dict[tuple[Kind, str], dict[Reason, Gate]] = {}
+        self._ends: list[tuple[int, GateKey]] = []
         for gate in closed:
             self.close(gate)
 
     def close(self, gate: Gate) -> None:
+        """Close a gate, or change until when it is closed."""
         self._closed.setdefault((gate.key.kind, gate.key.name), {})[gate.key.reason] = gate
+        if gate.until is not None:
+            heappush(self._ends, (gate.until, gate.key))
 
     def open(self, key: GateKey) -> bool:
         """Open one gate; whether it was closed."""
@@ -58,6 +64,35 @@ class Gates:
             for gate in self._closed.get(key, {}).values():
                 return gate
         return None
+
+    def paused(self, lane: Lane) -> bool:
+        """Whether a user has closed a gate that holds this lane."""
+        return any(Reason.USER in self._closed.get(key, {}) for key in _keys(lane))
+
+    def next(self) -> int | None:
+        """Boot time (µs) at which the next gate opens by itself, or None."""
+        while self._ends:
+            until, key = self._ends[0]
+            gate = self._closed.get((key.kind, key.name), {}).get(key.reason)
+            if gate is not None and gate.until == until:
+                return until
+            heappop(self._ends)
+        return None
+
+    def due(self, now: int) -> list[GateKey]:
+        """Open the gates whose time has come."""
+        opened = []
+        while (until := self.next()) is not None and until <= now:
+            _, key = heappop(self._ends)
+            if self.open(key):
+                opened.append(key)
+        return opened
+
+    def limit(self, latest: int) -> None:
+        """No gate is closed for longer than that: one of an earlier boot was set by another clock."""
+        for gate in self:
+            if gate.until is not None and gate.until > latest:
+                self.close(replace(gate, until=latest))
 
     def __iter__(self) -> Iterator[Gate]:
         return iter([gate for reasons in self._closed.values() for gate in reasons.values()])

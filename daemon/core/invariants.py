@@ -15,6 +15,7 @@ def validate(core: "Core") -> None:
     core.ledger.validate()
     core.schedule.validate()
     core.pool.validate()
+    assert core.delivered >= 0
     _check_runs(core)
     rows = {job.id: job for window in core.schedule.lanes.values() for job in window.rows}
     for job_id, job in rows.items():

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fetchd.protocol.job import TERMINAL, Policy, Reason, State
 
@@ -111,3 +112,11 @@ class Job(Struct, frozen=True, kw_only=True):
 def join(directory: str, name: str) -> str:
     """The path of `name` in an absolute, canonical directory."""
     return directory.rstrip("/") + "/" + name
+
+
+def emptied(job: Job) -> Job:
+    """The job with nothing in its workspace: what lies there, if anything, is of an older generation."""
+    return replace(
+        job, generation=job.generation + 1, synced=(), bytes=0, mark=0, wasted=job.wasted + job.bytes,
+        etag=None, last_modified=None, total=None,
+    )  # fmt: skip

@@ -21,6 +21,9 @@ from .unsettled import Unsettled
 REMOVED = "removed"
 """Type of the last event of a job that is forgotten."""
 
+GENERATIONS = 1 << 20
+"""Where IDs may be used again, the generations of a job begin at its `seq` times this."""
+
 
 class Ledger:
     """Live and unsettled jobs, counters, and the numbers that only ever grow."""
@@ -35,6 +38,7 @@ class Ledger:
         self.live: dict[str, Job] = {}
         self.unsettled = Unsettled()
         self.forgotten: dict[str, int] = {}
+        self._reused = False
         self.paths: dict[str, str] = {}
         self.stamp = 0
 
@@ -73,7 +77,9 @@ class Ledger:
         """A new job, with its first event."""
         self.next_seq += 1
         self.revision += 1
-        job = replace(job, seq=self.next_seq, revision=self.revision)
+        # a crash may leave the workspace of a forgotten job behind, which is of no use to another of its ID
+        generation = self.next_seq * GENERATIONS if self._reused else job.generation
+        job = replace(job, seq=self.next_seq, revision=self.revision, generation=generation)
         self.forgotten.pop(job.id, None)
         self.counts[job.state] += 1
         self.put(job)
@@ -98,6 +104,7 @@ class Ledger:
     def forget(self, job: Job, now: Moment) -> None:
         """Know a terminal job no more. Rows of it that are still on their way from the store do not count."""
         self.revision += 1
+        self._reused = True
         self.counts[job.state] -= 1
         self.release(job)
         self.unsettled.drop(job.id)

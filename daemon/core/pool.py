@@ -21,7 +21,7 @@ class Pool:
         self._starting: dict[int, Slot] = {}
         self._idle: dict[int, Slot] = {}  # the longest idle first
         self._resting: set[int] = set()
-        self._stops: list[tuple[int, int, int]] = []
+        self._late: list[tuple[int, int, int]] = []
 
     def get(self, index: int, incarnation: int) -> Slot | None:
         """The slot while that incarnation fills it, or None: whoever speaks is gone."""
@@ -64,9 +64,11 @@ class Pool:
 
     # what happens to slots
 
-    def fill(self, slot: Slot, areas: frozenset[str]) -> None:
-        """A new worker is on its way into this slot."""
+    def fill(self, slot: Slot, areas: frozenset[str], start_by: int) -> None:
+        """A new worker is on its way into this slot, and has to be ready by then."""
         slot.fill(areas)
+        slot.start_by = start_by
+        heappush(self._late, (start_by, slot.index, slot.incarnation))
         self._place(slot)
 
     def vacate(self, slot: Slot) -> None:
@@ -76,7 +78,7 @@ class Pool:
 
     def ready(self, slot: Slot, now: int) -> None:
         """The worker has come up."""
-        slot.ready, slot.idle_since = True, now
+        slot.ready, slot.idle_since, slot.start_by = True, now, None
         self._place(slot)
 
     def start(self, slot: Slot, job: Job, run: Run) -> None:
@@ -108,24 +110,24 @@ class Pool:
         """The attempt here has to be over by then; an earlier time set before holds."""
         if slot.stop_by is None or time < slot.stop_by:
             slot.stop_by = time
-            heappush(self._stops, (time, slot.index, slot.incarnation))
+            heappush(self._late, (time, slot.index, slot.incarnation))
 
-    def next_stop(self) -> int | None:
-        """When the next attempt has to be over."""
-        while self._stops:
-            time, index, incarnation = self._stops[0]
+    def next_late(self) -> int | None:
+        """When the next worker has to have come up, or the next attempt to be over."""
+        while self._late:
+            time, index, incarnation = self._late[0]
             slot = self.slots[index]
-            if slot.incarnation == incarnation and slot.stop_by == time:
+            if slot.incarnation == incarnation and time in (slot.start_by, slot.stop_by):
                 return time
-            heappop(self._stops)
+            heappop(self._late)
         return None
 
     def overdue(self, now: int) -> list[Slot]:
-        """Take out the slots whose attempt should be over."""
+        """Take out the slots whose worker should be ready, or their attempt over."""
         late = []
-        while (time := self.next_stop()) is not None and time <= now:
-            slot = self.slots[heappop(self._stops)[1]]
-            slot.stop_by = None
+        while (time := self.next_late()) is not None and time <= now:
+            slot = self.slots[heappop(self._late)[1]]
+            slot.start_by = slot.stop_by = None
             late.append(slot)
         return late
 
@@ -153,8 +155,9 @@ class Pool:
             assert slot.filled or not (slot.ready or slot.run or slot.doomed)
             assert slot.run is not None or slot.stop_by is None
             assert slot.run is not None or not slot.doomed, "a doomed worker waits for work"
-            assert slot.stop_by is None or any(
-                entry == (slot.stop_by, slot.index, slot.incarnation) for entry in self._stops
-            )
+            for time in (slot.start_by, slot.stop_by):
+                assert time is None or (time, slot.index, slot.incarnation) in self._late
+            waited_for = slot.filled and not slot.ready
+            assert (slot.start_by is not None) == waited_for, f"nobody waits for the worker of {slot.index}"
         since = [slot.idle_since for slot in self._idle.values()]
         assert since == sorted(since)

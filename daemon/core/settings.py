@@ -13,4 +13,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     cleanup_success: bool = True
     cleanup_failure: bool | None = None
     idle_timeout: int = 30_000_000
+    start_timeout: int = 30_000_000
     default_area: str

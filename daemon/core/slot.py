@@ -29,8 +29,8 @@ class Run:
     """One attempt in memory. It stays after the worker has finished, until the file is published."""
 
     __slots__ = (
-        "assigned", "attempt", "bytes", "ended", "finished", "job", "name", "responded", "sealed", "slot",
-        "speed", "stop", "total",
+        "assigned", "attempt", "bytes", "ended", "finished", "job", "name", "responded", "restarts", "sealed",
+        "slot", "speed", "stop", "total",
     )  # fmt: skip
 
     def __init__(self, job: str, attempt: int, slot: int | None) -> None:
@@ -39,6 +39,7 @@ class Run:
         self.slot = slot
         self.assigned = False
         self.responded = False
+        self.restarts = 0
         self.finished = False
         self.name: str | None = None
         self.sealed: tuple[int, int, int] | None = None
@@ -58,7 +59,7 @@ class Slot:
 
     __slots__ = (
         "areas", "crashes", "done", "doomed", "filled", "idle_since", "incarnation", "index", "not_before",
-        "origins", "owner", "ready", "run", "secret", "stop_by",
+        "origins", "owner", "ready", "run", "secret", "start_by", "stop_by",
     )  # fmt: skip
 
     def __init__(self, index: int) -> None:
@@ -74,6 +75,7 @@ class Slot:
         self.ready = False
         self.doomed = False
         self.run: Run | None = None
+        self.start_by: int | None = None
         self.stop_by: int | None = None
         self.owner: str | None = None
         self.origins: set[str] = set()

@@ -1,42 +1,20 @@
-"""What clients tell the core: submits, cancels, stopping."""
+"""What clients tell the core: submits, verbs for single jobs, stopping."""
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from fetchd.protocol.control import Accepted, Submitted
+from fetchd.protocol.control import Accepted, Outcome, Outcomes, Submitted
 from fetchd.protocol.errors import Code
-from fetchd.protocol.job import Reason
+from fetchd.protocol.job import Reason, State
 
-from . import inputs
-from .commands import Exit, Refuse, Reply, SaveReply, SaveSecrets
+from . import bulk, inputs, lifecycle
+from .answers import answer, repeated
+from .commands import Exit, Refuse, SaveSecrets
 from .intake import Intake
 from .job import Job, Moment
 from .machine import Cause
 
 if TYPE_CHECKING:
     from .core import Core
-
-
-def answer(core: "Core", request: inputs.Request, body: Struct, now: Moment) -> None:
-    """Reply, and keep the reply for a repetition of the request."""
-    stamp = core.ledger.next_stamp()
-    core.emit(SaveReply(request.owner, request.req, request.digest, body, now.wall, stamp))
-    core.emit(Reply(request.token, body))
-    core.replies[request.owner, request.req] = (stamp, request.digest, body)
-
-
-def repeated(core: "Core", request: inputs.Request) -> bool:
-    """Answer a repetition of a request whose first answer is still on its way to the disk."""
-    earlier = core.replies.get((request.owner, request.req))
-    if earlier is None:
-        return False
-    _, digest, body = earlier
-    if digest == request.digest:
-        core.emit(Reply(request.token, body))
-    else:
-        core.emit(Refuse(request.token, Code.CONFLICT, "this request ID was used for another request"))
-    return True
 
 
 def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
@@ -50,7 +28,11 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
     fresh: dict[str, Job] = {}
     claimed: dict[str, str] = {}
     for intake in event.jobs:
-        known = core.ledger.lookup(intake.id, event.known) or fresh.get(intake.id)
+        known = core.ledger.lookup(intake.id, event.known)
+        if known is not None:
+            # an ID that a bulk verb is going to free is free
+            known = bulk.catch_up(core, known, now)
+        known = known or fresh.get(intake.id)
         if known is not None:
             if known.owner != request.owner or known.spec_hash != intake.spec_hash:
                 text = f"{intake.id} is the ID of another job"
@@ -91,7 +73,9 @@ def _holder(core: "Core", path: str, stored: dict[str, str]) -> str | None:
     if (holder := core.ledger.paths.get(path)) is not None:
         return holder
     holder = stored.get(path)
-    known = None if holder is None else core.ledger.find(holder)
+    if holder is None or holder in core.ledger.forgotten:
+        return None
+    known = core.ledger.find(holder)
     return None if known is not None and (known.terminal or known.path != path) else holder
 
 
@@ -130,6 +114,34 @@ def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
         cleanup_success=spec.cleanup.success,
         cleanup_failure=spec.cleanup.failure,
     )
+
+
+def verb(core: "Core", event: inputs.Verb, now: Moment) -> None:
+    """A verb for jobs by their IDs."""
+    request = event.request
+    if repeated(core, request) or bulk.refused(core, request, event.verb):
+        return
+    outcomes = [_do(core, event, job_id, now) for job_id in event.ids]
+    answer(core, request, Outcomes(jobs=outcomes), now)
+
+
+def _do(core: "Core", event: inputs.Verb, job_id: str, now: Moment) -> Outcome:
+    job = core.ledger.lookup(job_id, event.known)
+    if job is not None and job.owner == event.request.owner:
+        job = bulk.catch_up(core, job, now)
+    if job is None or job.owner != event.request.owner:
+        return Outcome(id=job_id, state=None, revision=0, code=Code.NO_SUCH_JOB)
+    code: Code | None
+    after: Job | None
+    missing = job.secret and job_id not in event.secrets
+    revivable = job.state in (State.FAILED, State.CANCELLED)
+    if event.verb == "retry" and revivable and (missing or lifecycle.lacks_secrets(job)):
+        after, code = job, Code.SECRETS_GONE
+    else:
+        after, code = lifecycle.VERBS[event.verb](core, job, now)
+    if after is None:
+        return Outcome(id=job_id, state=None, revision=core.ledger.revision, code=code)
+    return Outcome(id=job_id, state=core.gates.shown(after)[0], revision=after.revision, code=code)
 
 
 def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:

@@ -21,6 +21,9 @@ from fetchd.protocol.version import PROTOCOL
 KEEP = 4096
 """Jobs whose last values are kept, those that changed least recently go first."""
 
+AT_ONCE = 200
+"""Subscriptions looked at in one turn."""
+
 QUEUE = 10_000
 """Messages queued for one slow subscriber before it begins to lose them."""
 
@@ -71,8 +74,8 @@ class Publisher:
         self.path.unlink(missing_ok=True)
 
     def take(self) -> None:
-        """Look at new subscriptions and send last values."""
-        while True:
+        """Look at new subscriptions and send last values, up to a bound so that others get their turn."""
+        for _ in range(AT_ONCE):
             try:
                 frame = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:

@@ -23,6 +23,9 @@ logger = logging.getLogger("fetchd")
 AT_ONCE = 200
 """Requests taken in one turn."""
 
+MAX_TEXT = 4096
+"""Longest text of an error, in characters."""
+
 
 class Caller(Struct, frozen=True):
     """Who asked, and how to answer. `digest` is of the request's type and body."""
@@ -87,10 +90,16 @@ class Control:
 
     def refuse(self, caller: Caller, error: FetchdError) -> None:
         """Answer with an error."""
+        # a message may quote what cannot be sent: too long, or a file name that is not UTF-8
+        message = error.message[:MAX_TEXT].encode("utf-8", "replace").decode()
         body = ErrorBody(
-            code=error.code, message=error.message, retry_after=error.retry_after, details=dict(error.details)
+            code=error.code, message=message, retry_after=error.retry_after, details=dict(error.details)
         )
-        self._send(caller, ok=False, body=encode(body))
+        try:
+            self._send(caller, ok=False, body=encode(body))
+        except ProtocolError:
+            bare = ErrorBody(code=error.code, message=message, retry_after=error.retry_after, details={})
+            self._send(caller, ok=False, body=encode(bare))
 
     def _handle(self, messages: list[zmq.Frame]) -> None:
         frames = [message.bytes for message in messages]

@@ -95,7 +95,7 @@ class Desk:
         """The jobs among these that the caller may see, memory before store."""
         found = {}
         for job_id in ids:
-            job = self.core.ledger.find(job_id) or stored.get(job_id)
+            job = self.core.ledger.lookup(job_id, stored)
             if job is not None and job.owner == caller.owner:
                 found[job_id] = job
         return found

@@ -39,8 +39,9 @@ Commit = Callable[[list[Entry], Callable[[None, BaseException | None], None]], N
 class Engine:
     """Feeds the core and carries its commands out.
 
-    `failed(error, tokens)` is called when a batch could not be committed, with the tokens of the requests
-    whose answers are lost by it. The core is given up then; `revive` goes on with one that was loaded anew.
+    `failed(error, tokens)` is called when a batch could not be committed, or when the core or an effect has
+    raised, with the tokens of the requests whose answers are lost by it. The core is given up then; `revive`
+    goes on with one that was loaded anew. Whoever else gives it up calls `abandon`: `lost` gets the tokens.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Engine:
         self._commit = commit
         self._failed = failed
         self._tokens: list[object] = []
+        self._flying: list[object] = []
+        self._current: list[inputs.Input] = []
         self._inputs: list[inputs.Input] = []
         self._batch: list[Entry] = []
         self._effects: list[Callable[[], None]] = []
@@ -58,6 +61,7 @@ class Engine:
         self._dead = False
         self._handlers: Mapping[type[Command], Callable[[Any], None]] = {}
         self.announce: Callable[[Event, bytes], None] = lambda _event, _body: None
+        self.lost: Callable[[object], None] = lambda _token: None
 
     def wire(self, handlers: Mapping[type[Command], Callable[[Any], None]]) -> None:
         """What carries out each kind of command."""
@@ -81,39 +85,73 @@ class Engine:
         """Go on with a core that was loaded from the store."""
         self.core = core
         self._dead = self._in_flight = False
-        self.start()
-        self._flush()
+        # the stamps of the new core begin anew
+        self._stamp = 0
+        try:
+            self.start()
+            self._flush()
+        except Exception as error:
+            self._broken(error)
 
-    def after(self, action: Callable[[], None]) -> None:
-        """Do something when everything decided so far is on disk: at once, if it is."""
+    def after(self, action: Callable[[], None], token: object = None) -> None:
+        """Do something when everything decided so far is on disk: at once, if it is.
+
+        `token` names the request that is answered by it, to be told if it never comes to that.
+        """
         if self._settled():
             action()
         else:
             self._effects.append(action)
+            if token is not None:
+                self._tokens.append(token)
 
     def turn(self) -> None:
         """At the end of a loop's turn: decide, and hand the batch over."""
-        if self._dead:
-            return
+        if not self._dead:
+            try:
+                self._decide()
+            except Exception as error:
+                self._broken(error)
+
+    def _decide(self) -> None:
         if not self._inputs and self._due():
             self._inputs.append(inputs.Tick())
         while self._inputs:
             batch, self._inputs = self._inputs, []
+            self._current = batch
             for event in batch:
                 self._sort(self.core.handle(event, moment()))
+            self._current = []
             self._flush()
 
     def abandon(self) -> None:
         """Carry nothing out any more: this core and its commands are given up."""
+        for token in self._give_up():
+            self.lost(token)
+
+    def _give_up(self) -> list[object]:
+        """The tokens of all requests that will not be answered."""
         self._dead = True
-        self._inputs.clear()
-        self._batch.clear()
-        self._effects.clear()
-        self._tokens.clear()
+        asked = [getattr(event, "request", None) for event in (*self._current, *self._inputs)]
+        tokens = [*self._flying, *self._tokens, *(request.token for request in asked if request is not None)]
+        for pile in (self._current, self._inputs, self._batch, self._effects, self._flying, self._tokens):
+            pile.clear()
+        return tokens
+
+    def _broken(self, error: Exception) -> None:
+        """The core, or what carries its commands out, has a fault: what it believes is not what is."""
+        logger.error("a fault in the core, it is given up", exc_info=error)
+        self._failed(error, self._give_up())
 
     def deadline(self) -> int | None:
         """When the core wants to hear of the time."""
-        return None if self._dead else self.core.next_deadline(boot_time())
+        if self._dead:
+            return None
+        try:
+            return self.core.next_deadline(boot_time())
+        except Exception as error:
+            self._broken(error)
+            return None
 
     def _due(self) -> bool:
         wanted = self.core.next_deadline(boot_time())
@@ -146,22 +184,22 @@ class Engine:
             if self._batch:
                 batch, self._batch = self._batch, []
                 effects, self._effects = self._effects, []
-                tokens, self._tokens = self._tokens, []
+                self._flying, self._tokens = self._tokens, []
                 self._in_flight = True
-                self._commit(batch, partial(self._committed, self._stamp, effects, tokens))
+                self._commit(batch, partial(self._committed, self._stamp, effects))
                 return
             if not self._effects:
                 return
             effects, self._effects = self._effects, []
-            self._tokens.clear()
+            self._flying, self._tokens = self._tokens, []
             for effect in effects:
                 effect()
+            self._flying = []
 
     def _committed(
         self,
         stamp: int,
         effects: list[Callable[[], None]],
-        tokens: list[object],
         _none: None,
         error: BaseException | None,
     ) -> None:
@@ -169,14 +207,16 @@ class Engine:
             return
         self._in_flight = False
         if error is not None:
-            tokens += self._tokens
-            self.abandon()
-            self._failed(error, tokens)
+            self._failed(error, self._give_up())
             return
-        self._sort(self.core.handle(inputs.Committed(stamp), moment()))
-        for effect in effects:
-            effect()
-        self._flush()
+        try:
+            self._sort(self.core.handle(inputs.Committed(stamp), moment()))
+            for effect in effects:
+                effect()
+            self._flying = []
+            self._flush()
+        except Exception as fault:
+            self._broken(fault)
 
 
 def moment() -> Moment:

@@ -2,8 +2,12 @@
 
 A callback takes what is ready and never blocks. After all callbacks of a turn, `after` runs once: that is
 where the inputs that they fed become one batch.
+
+A callback that raises is a fault of ours: it is logged, and the loop goes on, because everybody else's work
+depends on it. Whose state may be broken by it has to see to that itself, as the engine does.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +16,8 @@ from itertools import count
 from typing import Any
 
 import zmq
+
+logger = logging.getLogger("fetchd")
 
 LONGEST_POLL = 30.0
 TURNS = 4096
@@ -91,16 +97,16 @@ class Loop:
 
     def turn(self, timeout: float) -> None:
         """Wait for up to `timeout` seconds, then take everything that is ready."""
-        ready = self._poller.poll(int(timeout * 1000) if timeout <= 0 else max(1, int(timeout * 1000)))
+        polled = self._poller.poll(int(timeout * 1000) if timeout <= 0 else max(1, int(timeout * 1000)))
+        ready = [(source, self._callbacks.get(source)) for source, _ in polled]
         began = time.perf_counter()
         self.last_turn = boot_time()
-        for source, _ in ready:
-            # an earlier callback of this turn may have removed it
-            callback = self._callbacks.get(source)
-            if callback is not None:
-                callback()
+        for source, callback in ready:
+            # an earlier callback of this turn may have removed it, and another may have its number by now
+            if callback is not None and self._callbacks.get(source) is callback:
+                _call(callback)
         self._fire(boot_time())
-        self.after()
+        _call(self.after)
         self.turns.append(time.perf_counter() - began)
 
     def percentile(self, share: float) -> float:
@@ -110,7 +116,7 @@ class Loop:
 
     def _fire(self, now: int) -> None:
         while self._timers and self._timers[0][0] <= now:
-            heappop(self._timers)[2].fire()
+            _call(heappop(self._timers)[2].fire)
 
     def _timeout(self) -> float:
         times = [self._timers[0][0]] if self._timers else []
@@ -119,3 +125,10 @@ class Loop:
         if not times:
             return LONGEST_POLL
         return max(0.0, min(LONGEST_POLL, (min(times) - boot_time()) / 1e6))
+
+
+def _call(callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("a fault in the supervisor; it goes on")

@@ -1,7 +1,8 @@
 """The mailboxes of the workers: one ROUTER socket for each incarnation, so that none can crowd out another.
 
-A peer is a worker once it has shown the secret that was handed over at its spawn; everything else is a
-violation. What a worker says is typed here, judged by the core.
+A peer is a worker once it has shown the secret that was handed over at its spawn. What it says from then on
+is typed here and judged by the core, and a message that is none is a violation. Whoever cannot show the
+secret is not heard, and nobody is blamed: it may be another worker that wants this one to be killed.
 """
 
 import hmac
@@ -24,6 +25,14 @@ logger = logging.getLogger("fetchd")
 HANG = 30_000_000
 """µs of silence after which a worker counts as hung, unless configured otherwise."""
 
+LOOKS = 6
+"""How many times at least in that span the supervisor looks, and a worker shows that it lives."""
+
+LONGEST_BEAT = 5_000_000
+
+QUEUE = 100
+"""Reports that libzmq holds for us; each may be as large as `MAX_MESSAGE`."""
+
 AT_ONCE = 64
 """Messages taken from one worker in a turn."""
 
@@ -33,10 +42,11 @@ Key = tuple[int, int]
 class Box:
     """The mailbox of one incarnation."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", path: Path, secret: str) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", path: Path, secret: str, beat: float) -> None:
         self.socket = socket
         self.path = path
         self.secret = secret
+        self.needs = int(3 * beat * 1e6)
         self.peer: bytes | None = None
         self.heard = boot_time()
 
@@ -56,16 +66,37 @@ class Mailboxes:
         self.hung: Callable[[int, int], None]
         self.feed: Callable[[inputs.Input], None]
 
+    def watch(self) -> None:
+        """Look for hung workers from now on; `hang_timeout` (µs) may change at any time."""
+        self.look_for_hung()
+        self._loop.at(boot_time() + self._period(), self.watch)
+
+    def _period(self) -> int:
+        return min(LONGEST_BEAT, self.hang_timeout // LOOKS)
+
+    @property
+    def beat(self) -> float:
+        """Seconds of silence after which a worker that is spawned now shows that it lives."""
+        return self._period() / 1e6
+
     def open(self, slot: int, incarnation: int, secret: str) -> str:
-        """A fresh mailbox; the endpoint to connect to."""
+        """A fresh mailbox; the endpoint to connect to. Raises OSError where there can be none."""
         path = self._directory / f"w{slot}-{incarnation}"
-        socket = self._context.socket(zmq.ROUTER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
-        socket.setsockopt(zmq.ZAP_DOMAIN, b"mailbox")
-        socket.bind(f"ipc://{path}")
-        self._boxes[slot, incarnation] = Box(socket, path, secret)
+        try:
+            socket = self._context.socket(zmq.ROUTER)
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, str(error)) from None
+        try:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+            socket.setsockopt(zmq.RCVHWM, QUEUE)
+            socket.setsockopt(zmq.ZAP_DOMAIN, b"mailbox")
+            socket.bind(f"ipc://{path}")
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise OSError(error.errno, str(error)) from None
+        self._boxes[slot, incarnation] = Box(socket, path, secret, self.beat)
         self._loop.add(socket, lambda: self._take(slot, incarnation))
         return f"ipc://{path}"
 
@@ -93,11 +124,11 @@ class Mailboxes:
     def look_for_hung(self) -> None:
         """Called now and then. Time in which this loop did not turn is not held against anybody."""
         now = boot_time()
-        lost = max(0, now - self._looked - 2 * self.hang_timeout // 3)
+        lost = max(0, now - self._looked - 2 * self._period())
         self._looked = now
         for (slot, incarnation), box in list(self._boxes.items()):
             box.heard += lost
-            if now - box.heard > self.hang_timeout:
+            if now - box.heard > max(self.hang_timeout, box.needs):
                 self.hung(slot, incarnation)
 
     def _take(self, slot: int, incarnation: int) -> None:
@@ -116,18 +147,31 @@ class Mailboxes:
                 return
 
     def _hear(self, slot: int, incarnation: int, box: Box, frames: list[bytes]) -> None:
+        if box.peer is None:
+            self._admit(slot, incarnation, box, frames)
+            return
+        if frames[0] != box.peer:
+            logger.warning("a stranger speaks to the mailbox of worker %d", slot)
+            return
         if len(frames) != 2:
             raise ProtocolError(Code.BAD_REQUEST, "a report is one frame")
-        peer, payload = frames
-        message: mailbox.FromWorker = decode(payload, cast(Any, mailbox.FromWorker))
+        message: mailbox.FromWorker = decode(frames[1], cast(Any, mailbox.FromWorker))
         if isinstance(message, mailbox.Arrived):
-            if box.peer is None and hmac.compare_digest(message.secret, box.secret):
-                box.peer, box.heard = peer, boot_time()
-                self.arrived(slot, incarnation, message.layers)
-                return
-            raise ProtocolError(Code.DENIED, "a wrong secret, or a second arrival")
-        if peer != box.peer:
-            raise ProtocolError(Code.DENIED, "somebody else speaks")
+            raise ProtocolError(Code.DENIED, "a second arrival")
         box.heard = boot_time()
         if not isinstance(message, mailbox.Beat):
             self.reported(slot, incarnation, message)
+
+    def _admit(self, slot: int, incarnation: int, box: Box, frames: list[bytes]) -> None:
+        """Whoever shows the secret is the worker."""
+        try:
+            message: object = decode(frames[1], mailbox.Arrived) if len(frames) == 2 else None
+        except ProtocolError:
+            message = None
+        if isinstance(message, mailbox.Arrived) and hmac.compare_digest(
+            message.secret.encode(), box.secret.encode()
+        ):
+            box.peer, box.heard = frames[0], boot_time()
+            self.arrived(slot, incarnation, message.layers)
+        else:
+            logger.warning("somebody without the secret speaks to the mailbox of worker %d", slot)

@@ -40,22 +40,37 @@ class Reading:
         def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
             found = self._desk.visible(caller, body.ids, jobs)
             missing = [job_id for job_id in body.ids if job_id not in found]
-            newer = {job_id: job for job_id, job in found.items() if job.revision > body.since}
+            newer = {
+                job_id: job
+                for job_id, job in found.items()
+                if job.revision > body.since and (job.terminal or not body.final)
+            }
             if newer or not found:
                 self._answer(caller, newer, missing)
-                return
-
-            def changed(ids: list[str]) -> None:
-                current = {i: job for i in ids if (job := self._desk.core.ledger.find(i)) is not None}
-                if len(current) == len(ids):
-                    self._answer(caller, current, missing)
-                else:
-                    # it left memory in the meantime: ask the store
-                    self.get(caller, control.Get(ids=ids))
-
-            self._waits.add(found, body.timeout, changed)
+            else:
+                self._waits.add(
+                    found,
+                    body.timeout,
+                    lambda ids, told: self._changed(caller, ids, missing, max(told, body.since)),
+                    final=body.final,
+                )
 
         self._desk.look_up(caller, body.ids, [], known, stored=False)
+
+    def _changed(self, caller: Caller, ids: list[str], missing: list[str], told: int) -> None:
+        """Answer a wait with the jobs that have changed up to revision `told`, as they are by now."""
+        if all(self._desk.core.ledger.find(job_id) is not None for job_id in ids):
+            found = self._desk.visible(caller, ids, {})
+            self._answer(caller, found, missing, told)
+            return
+
+        def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
+            found = self._desk.visible(caller, ids, jobs)
+            gone = [job_id for job_id in ids if job_id not in found]
+            self._answer(caller, found, [*missing, *gone], told)
+
+        # some have left memory in the meantime: ask the store
+        self._desk.look_up(caller, ids, [], known, stored=False)
 
     def list_jobs(self, caller: Caller, body: control.List) -> None:
         def page(found: dict[str, Any] | None, error: str | None) -> None:
@@ -77,11 +92,13 @@ class Reading:
         # what was acknowledged is on disk, so a page that is read now has it
         self._desk.engine.after(lambda: self._desk.outside.page(caller.owner, body, page))
 
-    def _answer(self, caller: Caller, found: dict[str, Job], missing: Sequence[str]) -> None:
+    def _answer(
+        self, caller: Caller, found: dict[str, Job], missing: Sequence[str], revision: int | None = None
+    ) -> None:
         body = control.Jobs(
             jobs=[self._desk.view(job) for job in found.values()],
             missing=[*missing],
-            revision=self._desk.core.ledger.revision,
+            revision=self._desk.core.ledger.revision if revision is None else revision,
         )
         # memory may be ahead of the disk, so the answer waits for it
         self._desk.engine.after(lambda: self._desk.control.reply(caller, body))

@@ -5,56 +5,83 @@ from collections.abc import Callable, Iterable
 from .loop import Loop, Timer, boot_time
 
 MAX_WAITS = 10_000
+MAX_IDS = 200_000
+"""How many may wait at once, and for how many jobs together."""
 
-Answer = Callable[[list[str]], None]
+Answer = Callable[[list[str], int], None]
+"""Called with the jobs that have changed, and the revision up to which these are all changes there were."""
 
 
 class _Wait:
-    def __init__(self, ids: tuple[str, ...], answer: Answer) -> None:
+    def __init__(self, ids: tuple[str, ...], final: bool, answer: Answer) -> None:
         self.ids = ids
+        self.final = final
         self.answer = answer
+        self.changed: dict[str, None] = {}
         self.timer: Timer | None = None
 
 
 class Waits:
-    """Who waits for which job."""
+    """Who waits for which job.
+
+    One commit may change many jobs of a wait, so it is answered when all events of the commit have been told.
+    """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._by_job: dict[str, set[_Wait]] = {}
         self._count = 0
+        self._ids = 0
+        self._told = 0
+        self._due: list[_Wait] = []
 
     @property
     def full(self) -> bool:
-        return self._count >= MAX_WAITS
+        return self._count >= MAX_WAITS or self._ids >= MAX_IDS
 
-    def add(self, ids: Iterable[str], timeout: float, answer: Answer) -> None:
-        """Call `answer` with the changed job's ID, or with none after `timeout` seconds."""
-        wait = _Wait(tuple(ids), answer)
-        wait.timer = self._loop.at(boot_time() + int(timeout * 1e6), lambda: self._end(wait, []))
+    def add(self, ids: Iterable[str], timeout: float, answer: Answer, *, final: bool) -> None:
+        """Call `answer` when a job has changed (`final`: has ended), or with none after `timeout` seconds."""
+        wait = _Wait(tuple(ids), final, answer)
+        wait.timer = self._loop.at(boot_time() + int(timeout * 1e6), lambda: self._end(wait))
         self._count += 1
+        self._ids += len(wait.ids)
         for job_id in wait.ids:
             self._by_job.setdefault(job_id, set()).add(wait)
 
-    def changed(self, job_id: str) -> None:
+    def changed(self, job_id: str, revision: int, *, final: bool) -> None:
         """A change of this job is on disk."""
-        for wait in list(self._by_job.get(job_id, ())):
-            self._end(wait, [job_id])
+        self._told = revision
+        for wait in self._by_job.get(job_id, ()):
+            if wait.final and not final:
+                continue
+            if not wait.changed:
+                if not self._due:
+                    self._loop.at(boot_time(), self._answer_due)
+                self._due.append(wait)
+            wait.changed[job_id] = None
 
     def end_all(self) -> None:
-        """Answer everybody with nothing: the daemon stops."""
+        """Answer everybody: the daemon stops."""
         for waits in list(self._by_job.values()):
             for wait in list(waits):
-                self._end(wait, [])
+                self._end(wait)
 
-    def _end(self, wait: _Wait, changed: list[str]) -> None:
+    def _answer_due(self) -> None:
+        due, self._due = self._due, []
+        for wait in due:
+            self._end(wait)
+
+    def _end(self, wait: _Wait) -> None:
+        if wait.timer is None:
+            return
+        wait.timer.cancel()
+        wait.timer = None
+        self._count -= 1
+        self._ids -= len(wait.ids)
         for job_id in wait.ids:
             waits = self._by_job.get(job_id)
             if waits is not None:
                 waits.discard(wait)
                 if not waits:
                     del self._by_job[job_id]
-        if wait.timer is not None:
-            wait.timer.cancel()
-        self._count -= 1
-        wait.answer(changed)
+        wait.answer(list(wait.changed), self._told)

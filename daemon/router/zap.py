@@ -41,7 +41,7 @@ class Authorizer:
         uid, pid = int(parts[1]), int(parts[3])
         if uid != self._me:
             return None
-        if domain in (b"control", b"events") and self._is_worker(pid):
+        if domain != b"mailbox" and self._is_worker(pid):
             return None
         return f"uid:{uid}"
 

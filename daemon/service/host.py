@@ -2,6 +2,8 @@
 
 import os
 import resource
+import shutil
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -28,12 +30,16 @@ def prepare_runtime(state: Path) -> Path:
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
     if runtime.stat().st_uid != os.geteuid():
         raise StartError(f"{runtime} belongs to somebody else")
-    longest = runtime / "reader-4194304"
+    longest = runtime / "pymp-12345678" / "listener-12345678"
     if len(os.fsencode(longest)) > MAX_IPC_PATH:
         raise StartError(f"{runtime} is too long for a socket; set FETCHD_RUNTIME_DIR to a shorter one")
     for entry in runtime.iterdir():
         if entry.is_socket():
             entry.unlink()
+        elif entry.name.startswith("pymp-"):
+            shutil.rmtree(entry, ignore_errors=True)
+    # multiprocessing puts the fork server's socket into a directory of its own, which a crash leaves behind
+    tempfile.tempdir = str(runtime)
     return runtime
 
 

@@ -34,8 +34,9 @@ class StateLock:
 
     def record(self, pid: int) -> None:
         """Remember a child, so that a later daemon can end it if this one cannot."""
-        with self.pids_file.open("a") as file:
-            file.write(f"{pid} {start_time(pid)}\n")
+        if started := start_time(pid):
+            with self.pids_file.open("a") as file:
+                file.write(f"{pid} {started}\n")
 
     def outlive_children(self, deadline: float) -> None:
         """End what an earlier daemon left running and wait, up to `deadline` s, until it is gone."""
@@ -63,7 +64,10 @@ class StateLock:
             return
         for line in lines:
             pid, _, started = line.partition(" ")
-            if pid.isdigit() and started.isdigit() and start_time(int(pid)) == int(started):
+            if not (pid.isdecimal() and started.isdecimal()):
+                continue
+            # 0 for a start time: it was gone before it could be recorded. 0 for a PID would be our own group
+            if int(pid) > 1 and int(started) > 0 and start_time(int(pid)) == int(started):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(int(pid), signal.SIGKILL)
 

@@ -16,6 +16,8 @@ class Signals:
         self._numbers = numbers
         for number in numbers:
             signal.signal(number, _noted)
+        # the kernel sends this when somebody opens a file that we have a lease on, and by default it kills
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
 
     def take(self) -> list[signal.Signals]:

@@ -4,6 +4,7 @@ A batch is one transaction with `synchronous=FULL`: when `apply` returns, it sur
 committed before the jobs that need them, and deleted after the jobs that no longer do.
 """
 
+import contextlib
 import os
 import secrets as random_source
 import sqlite3
@@ -33,22 +34,19 @@ from fetchd.daemon.core.job import Job, Lane
 from fetchd.protocol.codec import encode
 from fetchd.protocol.job import Reason, State
 
-from .schema import COLUMNS, from_row, migrate, to_row
+from . import upkeep
+from .schema import COLUMNS, check_version, from_row, migrate, to_row
 
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
 _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "seq")
 UPSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({_MARKS}) ON CONFLICT (seq) DO UPDATE SET {_UPDATES}"
 ARCHIVE = f"INSERT OR REPLACE INTO history ({_NAMES}) VALUES ({_MARKS})"
+HELD = {
+    "jobs": "INDEXED BY jobs_held WHERE state IN ('paused', 'waiting')",
+    "history": "INDEXED BY history_failed WHERE state IN ('failed', 'cancelled')",
+}
 OF_LANE = "host = ? AND owner = ? AND grp = ? AND area = ?"
-
-REPLY_LIFE = 600_000_000
-"""Replies are kept this long, in µs."""
-
-KEEP_EVENTS = 200_000
-"""Lifecycle events kept for replay."""
-
-PRUNE_AT_ONCE = 1000
 
 Batch = Sequence[tuple[Durable, bytes | None]]
 """Durable commands in order; an `Event` comes with its encoded body."""
@@ -61,7 +59,12 @@ class Database:
         self.path = state / "fetchd.db"
         self.unchecked = 0
         self.connection = _open(self.path)
-        self.secrets = _open(state / "secrets.db")
+        try:
+            check_version(self.connection)
+            self.secrets = _open(state / "secrets.db")
+        except BaseException:
+            self.connection.close()
+            raise
         try:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -94,9 +97,11 @@ class Database:
 
     def load(self, boot_id: str, mono: int, wall: int) -> Loaded:
         """What the core starts from. Waits are moved to the boot-time clock of this boot."""
-        self._rebase_waits(boot_id, mono, wall)
+        upkeep.rebase_clocks(self.connection, boot_id, mono, wall)
         self._sweep_secrets()
-        active = self._jobs("SELECT {} FROM jobs WHERE state IN ('running', 'publishing') ORDER BY seq")
+        active = self._jobs(
+            "SELECT {} FROM jobs INDEXED BY jobs_active WHERE state IN ('running', 'publishing') ORDER BY seq"
+        )
         counts: dict[State, int] = {}
         for table in ("jobs", "history"):
             for state, count in self.connection.execute(
@@ -133,24 +138,10 @@ class Database:
             delivered=delivered,
         )  # fmt: skip
 
-    def _rebase_waits(self, boot_id: str, mono: int, wall: int) -> None:
-        row = self.connection.execute("SELECT value FROM meta WHERE key = 'boot_id'").fetchone()
-        if row is not None and row[0] == boot_id:
-            return
-        with self.connection:
-            self.connection.execute("BEGIN IMMEDIATE")
-            # never longer than what was asked for, however the wall clock has jumped
-            self.connection.execute(
-                "UPDATE jobs SET wait_until = ? + max(0, min(wait_for, wait_since + wait_for - ?))"
-                " WHERE state = 'waiting'",
-                (mono, wall),
-            )
-            self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot_id', ?)", (boot_id,))
-
     def _sweep_secrets(self) -> None:
         held = [job for (job,) in self.secrets.execute("SELECT job FROM secrets")]
         live = {job.id for job in self.by_ids(held).values() if not job.terminal or job.state is State.FAILED}
-        self._drop_secrets([job for job in held if job not in live])
+        self._write_secrets(dict.fromkeys(job for job in held if job not in live))
 
     # batches
 
@@ -159,29 +150,33 @@ class Database:
         jobs: dict[int, Job] = {}
         events: list[tuple[Any, ...]] = []
         forgotten: list[tuple[int]] = []
-        dropped: list[str] = []
-        kept: list[SaveSecrets] = []
+        secrets: dict[str, bytes | None] = {}
+        touched: set[Lane] = set()
+        replies = wall = 0
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             for command, body in batch:
                 if isinstance(command, SaveJob):
                     jobs[command.job.seq] = command.job
+                    touched.add(command.job.lane)
                 elif isinstance(command, Forget):
                     jobs.pop(command.job.seq, None)
                     forgotten.append((command.job.seq,))
+                    touched.add(command.job.lane)
                 elif isinstance(command, Event):
                     job = command.job
                     row = (command.revision, job.id, job.owner, command.kind, command.time, body)
                     events.append(row)
                 elif isinstance(command, SaveReply):
+                    replies, wall = replies + 1, command.time
                     self.connection.execute(
                         "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
                         (command.owner, command.req, command.digest, encode(command.reply), command.time),
                     )
                 elif isinstance(command, SaveSecrets):
-                    kept.append(command)
+                    secrets[command.job] = command.payload
                 elif isinstance(command, DropSecrets):
-                    dropped.append(command.job)
+                    secrets[command.job] = None
                 else:
                     self._apply_rare(command)
             self.connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
@@ -189,18 +184,18 @@ class Database:
             for table in ("jobs", "history"):
                 self.connection.executemany(f"DELETE FROM {table} WHERE seq = ?", forgotten)
             self._save_jobs(jobs.values())
-            if kept:
-                with self.secrets:
-                    self.secrets.execute("BEGIN IMMEDIATE")
-                    rows = [(command.job, command.payload) for command in kept]
-                    self.secrets.executemany("INSERT OR REPLACE INTO secrets VALUES (?, ?)", rows)
+            self._set_heads(touched)
+            upkeep.trim(self.connection, replies=2 * replies, events=2 * len(events), wall=wall)
+            self._write_secrets({job: payload for job, payload in secrets.items() if payload is not None})
             self.connection.execute("COMMIT")
             self.unchecked += len(batch)
         except BaseException:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
-        self._drop_secrets(dropped)
+        # this is committed: what is left behind now is swept at the next start
+        with contextlib.suppress(sqlite3.Error):
+            self._write_secrets({job: None for job, payload in secrets.items() if payload is None})
 
     def _apply_rare(self, command: Durable) -> None:
         match command:
@@ -220,18 +215,17 @@ class Database:
     def _save_jobs(self, jobs: Iterable[Job]) -> None:
         live: list[list[Any]] = []
         done: list[list[Any]] = []
-        touched: set[Lane] = set()
         for job in jobs:
             (done if job.terminal else live).append(to_row(job))
-            if job.state is not State.PUBLISHING and not (job.state is State.COMPLETED and job.attempt):
-                touched.add(job.lane)
         if live:
             self.connection.executemany("DELETE FROM history WHERE seq = ?", [(row[0],) for row in live])
             self.connection.executemany(UPSERT, live)
         if done:
             self.connection.executemany("DELETE FROM jobs WHERE seq = ?", [(row[0],) for row in done])
             self.connection.executemany(ARCHIVE, done)
-        for lane in touched:
+
+    def _set_heads(self, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
             head = self.connection.execute(
                 f"SELECT priority, seq FROM jobs WHERE state = 'queued' AND {OF_LANE}"
                 " ORDER BY priority DESC, seq LIMIT 1",
@@ -242,15 +236,21 @@ class Database:
             else:
                 self.connection.execute(
                     "INSERT INTO lanes VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO UPDATE"
-                    " SET head_priority = excluded.head_priority, head_seq = excluded.head_seq",
+                    " SET head_priority = excluded.head_priority, head_seq = excluded.head_seq"
+                    " WHERE (head_priority, head_seq) <> (excluded.head_priority, excluded.head_seq)",
                     (*lane, *head),
                 )
 
-    def _drop_secrets(self, jobs: list[str]) -> None:
-        if jobs:
+    def _write_secrets(self, changes: dict[str, bytes | None]) -> None:
+        """Keep the payload of each job, or forget it where that is None."""
+        if changes:
             with self.secrets:
                 self.secrets.execute("BEGIN IMMEDIATE")
-                self.secrets.executemany("DELETE FROM secrets WHERE job = ?", [(job,) for job in jobs])
+                for job, payload in changes.items():
+                    if payload is None:
+                        self.secrets.execute("DELETE FROM secrets WHERE job = ?", (job,))
+                    else:
+                        self.secrets.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (job, payload))
 
     # rows
 
@@ -296,13 +296,17 @@ class Database:
 
     def chunk(self, intent: Intent, limit: int) -> tuple[list[Job], bool]:
         """The next jobs of a bulk verb in the order of their submission, and whether there are more."""
-        states = f" AND state IN ({', '.join('?' * len(intent.states))})" if intent.states else ""
-        jobs = self._jobs(
-            f"SELECT {{}} FROM {intent.table} WHERE seq > ? AND seq <= ? AND owner = ?{states}"
-            " ORDER BY seq LIMIT ?",
-            (intent.cursor, intent.upto, intent.owner, *map(str, intent.states), limit + 1),
-        )
-        return jobs[:limit], len(jobs) > limit
+        found: list[Job] = []
+        # by rowid, or by (owner, state, seq): never by an index whose order would have to be mended
+        for state in intent.states or (None,):
+            held = f"{HELD[intent.table]} AND owner = ? AND state = '{state}'"
+            where = "WHERE +owner = ?" if state is None else held
+            found += self._jobs(
+                f"SELECT {{}} FROM {intent.table} {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+                (intent.owner, intent.cursor, intent.upto, limit + 1),
+            )
+        found.sort(key=lambda job: job.seq)
+        return found[:limit], len(found) > limit
 
     def expired(self, wall: int, limit: int) -> list[Job]:
         """Finished jobs whose workspaces have been kept until now."""
@@ -335,8 +339,8 @@ class Database:
         wanted = msgspec.json.encode(names).decode()
         return dict(
             self.connection.execute(
-                "SELECT name, id FROM jobs WHERE directory = ? AND name IS NOT NULL"
-                " AND name IN (SELECT value FROM json_each(?))",
+                # without "name IS NOT NULL", which the planner would rather use than the names
+                "SELECT name, id FROM jobs WHERE directory = ? AND name IN (SELECT value FROM json_each(?))",
                 (directory, wanted),
             ).fetchall()
         )
@@ -364,16 +368,8 @@ class Database:
 
     def prune(self, wall: int) -> None:
         """Forget old replies and events, a bounded number at a time."""
-        self.connection.execute(
-            "DELETE FROM replies WHERE (owner, req) IN"
-            " (SELECT owner, req FROM replies WHERE time < ? LIMIT ?)",
-            (wall - REPLY_LIFE, PRUNE_AT_ONCE),
-        )
-        self.connection.execute(
-            "DELETE FROM events WHERE revision IN (SELECT revision FROM events"
-            " WHERE revision <= (SELECT max(revision) FROM events) - ? ORDER BY revision LIMIT ?)",
-            (KEEP_EVENTS, PRUNE_AT_ONCE),
-        )
+        count = upkeep.PRUNE_AT_ONCE
+        upkeep.trim(self.connection, replies=count, events=count, wall=wall)
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database; what a reader still needs stays."""

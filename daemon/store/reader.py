@@ -3,9 +3,12 @@
 It neither writes nor checkpoints. Requests and answers are one MessagePack frame each.
 """
 
+import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,26 @@ from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.view import snapshot
 from fetchd.daemon.service import child
 from fetchd.protocol import control
+from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import TERMINAL, Reason, State
 
-from .schema import COLUMNS, from_row
+from .schema import COLUMNS, from_row, unpack_labels
+
+logger = logging.getLogger("fetchd")
 
 _NAMES = ", ".join(COLUMNS)
+
+SCAN = 20_000
+"""Rows that are looked at for one page."""
+
+FEW = 1000
+"""IDs with a common prefix up to which they are looked at one by one."""
+
+QUESTIONS = 1000
+"""Questions that may wait for the helper."""
+
+Place = tuple[int, str, int]
+"""Revision, table and seq of a job."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,32 +72,34 @@ def main(database: str, endpoint: str, parent: int, workers_lock: str) -> None:
         question = msgspec.msgpack.decode(socket.recv(), type=Question)
         try:
             reply = Reply(token=question.token, found=answer(connection, question))
-        except sqlite3.Error as error:
-            reply = Reply(token=question.token, error=str(error))
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
+            # a row that is damaged is no reason to let the others wait for another helper
+            reply = Reply(token=question.token, error=f"{type(error).__name__}: {error}")
         socket.send(msgspec.msgpack.encode(reply))
 
 
 def answer(connection: sqlite3.Connection, question: Question) -> dict[str, Any]:
-    """What was asked for."""
-    if question.page is not None:
-        return page(connection, question.owner, question.page)
-    assert question.replay is not None, "a question asks something"
-    return replay(connection, question.owner, question.replay)
+    """What was asked for, as it was at one moment: a job that moves between tables is seen once."""
+    connection.execute("BEGIN")
+    try:
+        if question.page is not None:
+            return page(connection, question.owner, question.page)
+        assert question.replay is not None, "a question asks something"
+        return replay(connection, question.owner, question.replay)
+    finally:
+        connection.execute("COMMIT")
 
 
 def replay(connection: sqlite3.Connection, owner: str, query: control.Replay) -> dict[str, Any]:
     """Lifecycle events after a revision; `oldest` is the first one that is still kept, of whoever."""
-    # one transaction, so that nothing is pruned between the two looks
-    connection.execute("BEGIN")
-    try:
-        oldest, newest = connection.execute("SELECT min(revision), max(revision) FROM events").fetchone()
-        rows = connection.execute(
-            "SELECT revision, time, kind, job, body FROM events WHERE revision > ? AND owner = ?"
-            " ORDER BY revision LIMIT ?",
-            (query.since, owner, query.limit + 1),
-        ).fetchall()
-    finally:
-        connection.execute("COMMIT")
+    oldest, newest = connection.execute(
+        "SELECT (SELECT min(revision) FROM events), (SELECT max(revision) FROM events)"
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT revision, time, kind, job, body FROM events WHERE revision > ? AND owner = ?"
+        " ORDER BY revision LIMIT ?",
+        (query.since, owner, query.limit + 1),
+    ).fetchall()
     more = len(rows) > query.limit
     events = [
         {"revision": revision, "time": time, "type": kind, "job": job, "data": msgspec.msgpack.decode(body)}
@@ -93,7 +113,7 @@ def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dic
     """The newest `limit` jobs that match, live and finished together, by revision.
 
     States are matched as they are shown. A page may be short, and still have a cursor, where gates make
-    queued jobs look otherwise.
+    queued jobs look otherwise, or where few jobs match.
     """
     gates = Gates(
         tuple(
@@ -103,21 +123,15 @@ def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dic
     )
     wanted = set(query.states)
     stored = wanted | ({State.QUEUED} if wanted & {State.PAUSED, State.WAITING} and list(gates) else set())
-    rows: list[tuple[Any, ...]] = []
-    for table in ("jobs", "history"):
-        states = [state for state in stored if (state in TERMINAL) == (table == "history")]
-        if states or not stored:
-            rows += _rows(connection, table, owner, query, states)
-    rows.sort(key=lambda row: -row[-1])
-    jobs = [from_row(row[:-1]) for row in rows[: query.limit]]
-    shown = [(job, gates.shown(job)) for job in jobs]
+    places, cursor = _find(connection, owner, query, stored or set(State))
+    shown = [(job, gates.shown(job)) for job in _fetch(connection, places)]
     return {
         "jobs": [
             msgspec.to_builtins(snapshot(job, shown=state, workspace=_workspace(job)))
             for job, state in shown
             if not wanted or state[0] in wanted
         ],
-        "cursor": jobs[-1].revision if len(rows) > query.limit else None,
+        "cursor": cursor,
     }
 
 
@@ -126,41 +140,67 @@ def _workspace(job: Job) -> str | None:
     return f"{job.area}/jobs/{job.id}" if job.attempt and not job.terminal else None
 
 
-def _rows(
-    connection: sqlite3.Connection, table: str, owner: str, query: control.List, states: list[State]
-) -> list[tuple[Any, ...]]:
-    where = ["owner = ?"]
-    values: list[Any] = [owner]
-    if query.cursor is not None:
-        where.append("revision < ?")
-        values.append(query.cursor)
-    if states:
-        where.append(f"state IN ({', '.join('?' * len(states))})")
-        values += [str(state) for state in states]
+def _find(
+    connection: sqlite3.Connection, owner: str, query: control.List, states: set[State]
+) -> tuple[list[Place], int | None]:
+    """Where the jobs of a page are, the newest revision first, and the cursor of the next page.
+
+    Every state of every table is a stream in the order of an index, and the streams are merged. Filters that
+    no index serves look at `SCAN` rows a page at most, so that one client's question never keeps the others
+    from theirs for long; the page is short then.
+    """
+    streams = []
+    for state in sorted(states):
+        table = "history" if state in TERMINAL else "jobs"
+        streams.append(connection.execute(*_stream(connection, table, state, owner, query)))
+    found: list[Place] = []
+    rows = merge(*streams, key=lambda row: -row[0])
+    for scanned, (revision, table, seq, labels, changed, job_id) in enumerate(rows, 1):
+        if len(found) == query.limit:
+            return found, found[-1][0]
+        if _matches(query, labels, changed, job_id):
+            found.append((revision, table, seq))
+        if scanned == SCAN:
+            return found, revision
+    return found, None
+
+
+def _stream(
+    connection: sqlite3.Connection, table: str, state: State, owner: str, query: control.List
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement for the jobs in one state, by falling revision."""
+    values: tuple[Any, ...] = (owner, str(state), MAX_INT if query.cursor is None else query.cursor)
+    index, where = f"{table}_state", ""
     if query.prefix:
-        # a range, so that the index on id serves it; the alphabet of IDs ends before '~'
-        where.append("id >= ? AND id < ?")
-        values += [query.prefix, query.prefix + "~"]
-    if query.since:
-        where.append("coalesce(finished, started, created) >= ?")
-        values.append(query.since)
-    select = (
-        f"SELECT {_NAMES}, revision FROM {table} WHERE {' AND '.join(where)} ORDER BY revision DESC LIMIT ?"
+        # a range of the index on id, if it is a small one; the alphabet of IDs ends before '~'
+        bounds = (query.prefix, query.prefix + "~")
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE id >= ? AND id < ? LIMIT ?)",
+            (*bounds, FEW + 1),
+        ).fetchone()
+        if count <= FEW:
+            index, where, values = f"{table}_id", " AND id >= ? AND id < ?", (*values, *bounds)
+    statement = (
+        f"SELECT revision, '{table}', seq, labels, coalesce(finished, started, created), id FROM {table}"
+        f" INDEXED BY {index} WHERE owner = ? AND state = ? AND revision < ?{where} ORDER BY revision DESC"
     )
-    if not query.labels:
-        return connection.execute(select, (*values, query.limit + 1)).fetchall()
-    return _with_labels(connection.execute(select, (*values, -1)), query)
+    return statement, values
 
 
-def _with_labels(rows: sqlite3.Cursor, query: control.List) -> list[tuple[Any, ...]]:
-    wanted = query.labels.items()
-    found = []
-    for row in rows:
-        if from_row(row[:-1]).labels.items() >= wanted:
-            found.append(row)
-            if len(found) > query.limit:
-                break
-    return found
+def _matches(query: control.List, labels: bytes, changed: int, job_id: str) -> bool:
+    if changed < query.since or not job_id.startswith(query.prefix):
+        return False
+    return not query.labels or unpack_labels(labels).items() >= query.labels.items()
+
+
+def _fetch(connection: sqlite3.Connection, places: list[Place]) -> list[Job]:
+    rows: dict[int, Job] = {}
+    for table in ("jobs", "history"):
+        wanted = msgspec.json.encode([seq for _, place, seq in places if place == table]).decode()
+        query = f"SELECT {_NAMES} FROM {table} WHERE seq IN (SELECT value FROM json_each(?))"
+        for job in map(from_row, connection.execute(query, (wanted,))):
+            rows[job.seq] = job
+    return [rows[seq] for _, _, seq in places]
 
 
 Deliver = Callable[[dict[str, Any] | None, str | None], None]
@@ -191,6 +231,9 @@ class Reader:
         replay: control.Replay | None = None,
     ) -> None:
         """Ask for a page or a replay; `deliver(found, error)` runs in the loop."""
+        if len(self._waiting) >= QUESTIONS:
+            deliver(None, "too many questions wait for the reading helper")
+            return
         self._next += 1
         question = Question(token=self._next, owner=owner, page=page, replay=replay)
         self._waiting[question.token] = (question, deliver)
@@ -212,7 +255,11 @@ class Reader:
                 for question, _ in list(self._waiting.values()):
                     self._send(question)
                 continue
-            reply = msgspec.msgpack.decode(frame, type=Reply)
+            try:
+                reply = msgspec.msgpack.decode(frame, type=Reply)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                logger.exception("the reading helper speaks nonsense")
+                continue
             _, deliver = self._waiting.pop(reply.token, (None, None))
             if deliver is not None:
                 deliver(reply.found, reply.error)
@@ -229,4 +276,6 @@ class Reader:
         self._path.unlink(missing_ok=True)
 
     def _send(self, question: Question) -> None:
-        self.socket.send(msgspec.msgpack.encode(question), zmq.NOBLOCK)
+        # where the helper has just died its end is still to be noticed, and `lost` tells whoever waits
+        with contextlib.suppress(zmq.Again):
+            self.socket.send(msgspec.msgpack.encode(question), zmq.NOBLOCK)

@@ -54,8 +54,8 @@ CREATE UNIQUE INDEX jobs_id ON jobs (id);
 CREATE INDEX jobs_lane ON jobs (host, owner, grp, area, priority DESC, seq) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (wait_until) WHERE state = 'waiting';
 CREATE INDEX jobs_path ON jobs (directory, name) WHERE name IS NOT NULL;
-CREATE INDEX jobs_active ON jobs (state, revision) WHERE state <> 'queued';
-CREATE INDEX jobs_revision ON jobs (owner, revision);
+CREATE INDEX jobs_active ON jobs (seq) WHERE state IN ('running', 'publishing');
+CREATE INDEX jobs_state ON jobs (owner, state, revision);
 CREATE INDEX jobs_held ON jobs (owner, state, seq) WHERE state IN ('paused', 'waiting');
 
 -- terminal jobs: inserted at completed, failed or cancelled, deleted by a retry, rm or retention
@@ -63,7 +63,6 @@ CREATE TABLE history (
     {_job_columns()}
 ) STRICT;
 CREATE UNIQUE INDEX history_id ON history (id);
-CREATE INDEX history_revision ON history (owner, revision);
 CREATE INDEX history_state ON history (owner, state, revision);
 CREATE INDEX history_failed ON history (owner, state, seq) WHERE state IN ('failed', 'cancelled');
 CREATE INDEX history_kept ON history (kept_until) WHERE kept_until > 0;
@@ -113,8 +112,8 @@ class SchemaError(Exception):
     """The database cannot be used as it is; the message says why."""
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database up to date in one transaction, or raise `SchemaError` and leave it as it was."""
+def check_version(connection: sqlite3.Connection) -> int:
+    """The schema of a database, or `SchemaError` where it is not for us; changes nothing."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise SchemaError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -123,6 +122,12 @@ def migrate(connection: sqlite3.Connection) -> None:
             f"the database has schema {version}, this fetchd knows up to {len(MIGRATIONS)}: a newer fetchd "
             "has used it; install that version or another state directory"
         )
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database up to date in one transaction, or raise `SchemaError` and leave it as it was."""
+    version = check_version(connection)
     if version == len(MIGRATIONS):
         return
     script = "\n".join(MIGRATIONS[version:])
@@ -137,24 +142,28 @@ def to_row(job: Job) -> list[Any]:
     return row
 
 
+_ID = FIELDS.index("id")
 _LABELS = FIELDS.index("labels")
 _SYNCED = FIELDS.index("synced")
 _STATE = FIELDS.index("state")
 _REASON = FIELDS.index("reason")
 _BOOLEAN = tuple(FIELDS.index(name) for name in ("secret", "cleanup_success", "cleanup_failure"))
 _ranges = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...])
-_labels = msgspec.msgpack.Decoder(dict[str, str])
+unpack_labels = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 
 def from_row(row: tuple[Any, ...]) -> Job:
-    """A job from its columns."""
+    """A job from its columns; `sqlite3.DatabaseError` where they are none."""
     values = list(row)
-    values[_LABELS] = _labels.decode(values[_LABELS])
-    values[_SYNCED] = _ranges.decode(values[_SYNCED])
-    values[_STATE] = State(values[_STATE])
-    for index in _BOOLEAN:
-        if values[index] is not None:
-            values[index] = bool(values[index])
-    if values[_REASON] is not None:
-        values[_REASON] = Reason(values[_REASON])
+    try:
+        values[_LABELS] = unpack_labels(values[_LABELS])
+        values[_SYNCED] = _ranges.decode(values[_SYNCED])
+        values[_STATE] = State(values[_STATE])
+        for index in _BOOLEAN:
+            if values[index] is not None:
+                values[index] = bool(values[index])
+        if values[_REASON] is not None:
+            values[_REASON] = Reason(values[_REASON])
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise sqlite3.DatabaseError(f"the row of job {values[_ID]!r} is damaged: {error}") from None
     return Job(**dict(zip(FIELDS, values, strict=True)))

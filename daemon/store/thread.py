@@ -65,7 +65,12 @@ class Store:
             os.eventfd_read(self.wake)
         while not self._answers.empty():
             then, result, error = self._answers.get()
-            then(result, error)
+            try:
+                then(result, error)
+            except BaseException:
+                # the others are still to be taken
+                os.eventfd_write(self.wake, 1)
+                raise
 
     def close(self) -> None:
         """Finish what was asked, then close the databases."""

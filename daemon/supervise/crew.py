@@ -3,9 +3,9 @@
 It decides nothing about jobs. Everything that may block runs in the helper pool, in order for each job.
 """
 
+import logging
 import os
 import secrets
-import shutil
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,19 +14,25 @@ from msgspec import Struct
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.intake import Secrets
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.service import entry
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode
-from fetchd.protocol.errors import Code
+from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 
 from .helpers import Helpers
 from .spawn import Child, Spawner
-from .workspace import Prepared, Workspaces
+from .workspace import Prepared, Workspaces, remove_tree
+
+logger = logging.getLogger("fetchd")
 
 FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
 
 
 class Post(Protocol):
     """The mailbox as the crew needs it."""
+
+    @property
+    def beat(self) -> float: ...
 
     def open(self, slot: int, incarnation: int, secret: str) -> str: ...
     def send(self, slot: int, incarnation: int, message: mailbox.ToWorker) -> None: ...
@@ -77,10 +83,9 @@ class Crew:
         spawner: Spawner,
         workspaces: Workspaces,
         open_area: Callable[[str], None],
-        target: Callable[..., None],
-        start_message: Callable[..., object],
         load_secrets: Callable[[str, Callable[[bytes | None, BaseException | None], None]], None],
         feed: Callable[[inputs.Input], None],
+        drop_area: Callable[[str], None] = lambda _area: None,
     ) -> None:
         self.settings = settings
         self._post = post
@@ -89,10 +94,9 @@ class Crew:
         self._spawner = spawner
         self._workspaces = workspaces
         self._open_area = open_area
-        self._target = target
-        self._start_message = start_message
         self._load_secrets = load_secrets
         self._feed = feed
+        self._drop_area = drop_area
         self._members: dict[tuple[int, int], Member] = {}
         self.layers: dict[str, str] = {}
 
@@ -113,7 +117,11 @@ class Crew:
         member = Member(command.slot, command.incarnation, rooms)
         self._members[command.slot, command.incarnation] = member
         secret = secrets.token_hex(16)
-        endpoint = self._post.open(member.slot, member.incarnation, secret)
+        try:
+            endpoint = self._post.open(member.slot, member.incarnation, secret)
+        except OSError as error:
+            self._bury(member, inputs.Gone.SPAWN_FAILED, f"mailbox: {error}")
+            return
         home = next(iter(rooms.values()))
 
         def start() -> Child:
@@ -121,15 +129,16 @@ class Crew:
                 self._open_area(area)
                 os.makedirs(room, mode=0o700)
             return self._spawner.spawn(
-                self._target,
+                entry.WORKER,
                 lambda parent: (
-                    self._start_message(
+                    mailbox.Start(
                         endpoint=endpoint,
                         secret=secret,
                         parent=parent,
                         workers_lock=self.settings.workers_lock,
                         home=home,
                         ca_bundle=self.settings.ca_bundle,
+                        beat=self._post.beat,
                     ),
                 ),
             )
@@ -175,7 +184,7 @@ class Crew:
 
     def _died(self, member: Member) -> None:
         assert member.child is not None
-        healthy = self._spawner.healthy()
+        healthy = self._spawner.healthy(member.child.server)
         self._watch.remove(member.child.sentinel)
         detail = member.doom or member.child.reap()
         if member.doom is not None:
@@ -193,19 +202,23 @@ class Crew:
         self._post.close(member.slot, member.incarnation)
         job = member.job
         if job is not None:
-            self._helpers.run(
-                job.id, lambda: self._workspaces.retrieve(job), lambda _r, _e: self._vacate(member)
-            )
+
+            def retrieved(_result: None, error: BaseException | None) -> None:
+                _noted(None, error)
+                self._vacate(member)
+
+            self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), retrieved)
         else:
             self._vacate(member)
         self._feed(inputs.WorkerGone(member.slot, member.incarnation, cause, detail))
 
     def _vacate(self, member: Member) -> None:
         def remove() -> None:
-            for room in member.rooms.values():
-                shutil.rmtree(room, ignore_errors=True)
+            for area, room in member.rooms.items():
+                remove_tree(room)
+                self._drop_area(area)
 
-        self._helpers.run(f"room {member.slot}", remove, lambda _result, _error: None)
+        self._helpers.run(f"room {member.slot}", remove, _noted, long=True)
 
     # attempts
 
@@ -221,19 +234,37 @@ class Crew:
             return
 
         def loaded(payload: bytes | None, error: BaseException | None) -> None:
-            if error is not None or payload is None:
-                self._refuse(member, job, Code.INTERNAL, "the secrets of the job cannot be read")
+            if member.doom is not None or self._members.get((member.slot, member.incarnation)) is not member:
+                # it died meanwhile: its room may be gone before a workspace could be moved into it
                 return
-            self._prepare(member, job, decode(payload, Secrets))
+            try:
+                hidden = None if error is not None or payload is None else decode(payload, Secrets)
+            except ProtocolError:
+                hidden = None
+            if hidden is None:
+                self._refuse(member, job, Code.INTERNAL, "the secrets of the job cannot be read")
+            else:
+                self._prepare(member, job, hidden)
 
         self._load_secrets(job.id, loaded)
 
     def _prepare(self, member: Member, job: Job, hidden: Secrets) -> None:
-        room = member.rooms[job.area]
+        room = member.rooms.get(job.area)
+        if room is None:
+            self._refuse(member, job, Code.INTERNAL, "the worker has no room in the job's staging area")
+            return
+
+        def prepare() -> Prepared:
+            result = self._workspaces.prepare(job, room)
+            # an area is dropped when nothing lies in it: only now is it certain that it stays
+            self._open_area(job.area)
+            return result
 
         def prepared(result: Prepared, error: BaseException | None) -> None:
             if isinstance(error, OSError):
                 self._refuse(member, job, _file_code(error), f"workspace: {error.strerror}")
+            elif isinstance(error, FetchdError):
+                self._refuse(member, job, error.code, f"workspace: {error.message}")
             elif error is not None:
                 self._refuse(member, job, Code.INTERNAL, f"workspace: {error}")
             elif member.aborted:
@@ -243,7 +274,7 @@ class Crew:
                 member.preparing = None
                 self._post.send(member.slot, member.incarnation, self._message(job, hidden, result))
 
-        self._helpers.run(job.id, lambda: self._workspaces.prepare(job, room), prepared)
+        self._helpers.run(job.id, prepare, prepared)
 
     def _message(self, job: Job, hidden: Secrets, prepared: Prepared) -> mailbox.Assign:
         return mailbox.Assign(
@@ -296,11 +327,19 @@ class Crew:
         job = member.job
         if isinstance(report, FINAL) and job is not None and job.id == report.job:
             member.job = None
-            self._leave_room(job)
+            if not isinstance(report, mailbox.Finished):
+                # sealing or cleaning takes a finished one out
+                self._leave_room(job)
         self._feed(inputs.WorkerReport(slot, incarnation, report))
 
     def _leave_room(self, job: Job) -> None:
-        self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), lambda _result, _error: None)
+        self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), _noted)
+
+
+def _noted(_result: None, error: BaseException | None) -> None:
+    if error is not None:
+        # whoever needs the file next finds it missing and says so
+        logger.warning("cleaning up after a worker: %s", error)
 
 
 def _file_code(error: OSError) -> Code:

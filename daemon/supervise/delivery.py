@@ -51,6 +51,7 @@ class Delivery:
                 job,
                 lambda: publish.taken(job.directory, names),
                 lambda found: inputs.NameProbed(job.id, job.attempt, names, found | held),
+                long=False,
             )
 
         self._reserved(job.directory, names, known)
@@ -81,9 +82,11 @@ class Delivery:
             if error is not None:
                 logger.warning("workspace of %s cannot be deleted: %s", job.id, error)
 
-        self._helpers.run(job.id, clean, cleaned)
+        self._helpers.run(job.id, clean, cleaned, long=True)
 
-    def _run(self, job: Job, function: Callable[[], T], then: Callable[[T], inputs.Input]) -> None:
+    def _run(
+        self, job: Job, function: Callable[[], T], then: Callable[[T], inputs.Input], *, long: bool = True
+    ) -> None:
         def done(result: T, error: BaseException | None) -> None:
             if error is None:
                 self._feed(then(result))
@@ -100,4 +103,4 @@ class Delivery:
                     refused = (Code.INTERNAL, str(error), False)
             self._feed(inputs.FileRefused(job.id, job.attempt, *refused))
 
-        self._helpers.run(job.id, function, done)
+        self._helpers.run(job.id, function, done, long=long)

@@ -4,6 +4,7 @@ renameat2(2) with RENAME_NOREPLACE, unless overwriting was asked for; where the 
 link and unlink, then a placeholder. Across mounts the file is copied beside its target first.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -13,7 +14,10 @@ import stat
 from fetchd.daemon.core.job import Job
 from fetchd.protocol.errors import Code, FetchdError
 
+from .area import same_mount
 from .workspace import LostError, home, opened
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
@@ -34,17 +38,25 @@ def publish(job: Job) -> None:
     """
     path = job.path
     assert path is not None, "a file is published under a reserved name"
+    source = os.path.join(home(job), "data")
     try:
         _make_parents(job.directory, job.umask)
-        try:
-            with opened(job) as fd:
-                found = os.fstat(fd)
-                if (found.st_ino, found.st_size) != (job.inode, job.size):
-                    raise FetchdError(Code.IO_ERROR, "the finished file was replaced before it was published")
-                _move(os.path.join(home(job), "data"), path, replace=job.if_exists == "overwrite", sealed=job)
-        except LostError:
-            if not _is_ours(path, job):
-                raise
+        if _is_linked(source, path, job):
+            # a crash between link and unlink
+            os.unlink(source)
+        else:
+            try:
+                with opened(job) as fd:
+                    found = os.fstat(fd)
+                    sealed = (job.inode, job.size, job.mtime_ns)
+                    if (found.st_ino, found.st_size, found.st_mtime_ns) != sealed:
+                        raise FetchdError(
+                            Code.IO_ERROR, "the finished file was changed before it was published"
+                        )
+                    _move(source, path, replace=job.if_exists == "overwrite", sealed=job)
+            except LostError:
+                if not _is_ours(path, job):
+                    raise
         _sync_directory(job.directory)
     except OSError as error:
         raise _refusal(error, path) from None
@@ -54,17 +66,26 @@ def _move(source: str, path: str, *, replace: bool, sealed: Job) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         raise FetchdError(Code.EXISTS, f"{path} is a directory")
     try:
-        _rename(source, path, replace=replace)
+        _rename(source, path, replace=replace, sealed=sealed)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         _copy_over(source, path, replace=replace, sealed=sealed)
 
 
-def _rename(source: str, path: str, *, replace: bool) -> None:
-    if replace:
+def _rename(source: str, path: str, *, replace: bool, sealed: Job) -> None:
+    try:
+        if replace:
+            os.rename(source, path)
+        else:
+            _rename_new(source, path, sealed)
+    except FileExistsError:
+        if replace or not _is_placeholder(path, sealed):
+            raise
         os.rename(source, path)
-        return
+
+
+def _rename_new(source: str, path: str, sealed: Job) -> None:
     result = _libc.renameat2(
         AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(path), ctypes.c_uint(RENAME_NOREPLACE)
     )
@@ -75,9 +96,15 @@ def _rename(source: str, path: str, *, replace: bool) -> None:
         raise OSError(error, os.strerror(error), path)
     try:
         os.link(source, path, follow_symlinks=False)
-    except PermissionError:
+    except OSError as refused:
+        if refused.errno not in _NO_LINKS:
+            raise
         # neither no-replace nor links: at least nobody else can take the name in between
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.utime(fd, ns=(sealed.mtime_ns, sealed.mtime_ns))
+        finally:
+            os.close(fd)
         os.rename(source, path)
     else:
         os.unlink(source)
@@ -89,19 +116,43 @@ def _copy_over(source: str, path: str, *, replace: bool, sealed: Job) -> None:
         os.unlink(source)
         return
     hidden = os.path.join(os.path.dirname(path), f".fetchd-{sealed.id}.part")
+    with contextlib.suppress(FileNotFoundError):
+        # of a copy that a crash has ended, or put there by somebody else: never written to
+        os.unlink(hidden)
     try:
-        with open(source, "rb") as reading, open(hidden, "wb") as writing:
+        with open(source, "rb") as reading, open(hidden, "xb") as writing:
             shutil.copyfileobj(reading, writing, 1 << 20)
             writing.flush()
             os.fchmod(writing.fileno(), 0o666 & ~sealed.umask)
             os.utime(writing.fileno(), ns=(sealed.mtime_ns, sealed.mtime_ns))
             os.fsync(writing.fileno())
-        _rename(hidden, path, replace=replace)
+        _rename(hidden, path, replace=replace, sealed=sealed)
     except BaseException:
-        if os.path.lexists(hidden):
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(hidden)
         raise
+    # two file systems have no common order: the name has to be on disk before the other copy goes
+    _sync_directory(os.path.dirname(path))
     os.unlink(source)
+
+
+def _is_linked(source: str, path: str, job: Job) -> bool:
+    """Whether the sealed file has both names."""
+    try:
+        old, new = os.lstat(source), os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino) and old.st_ino == job.inode
+
+
+def _is_placeholder(path: str, job: Job) -> bool:
+    """Whether this is the empty file that an earlier try has put there for this job."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    return ours and (found.st_size, found.st_mtime_ns) == (0, job.mtime_ns) and found.st_ino != job.inode
 
 
 def _is_ours(path: str, job: Job, *, moved: bool = False) -> bool:
@@ -111,7 +162,7 @@ def _is_ours(path: str, job: Job, *, moved: bool = False) -> bool:
     except FileNotFoundError:
         return False
     same = stat.S_ISREG(found.st_mode) and found.st_size == job.size and found.st_mtime_ns == job.mtime_ns
-    return same and (moved or found.st_ino == job.inode or found.st_dev != os.stat(job.area).st_dev)
+    return same and (moved or found.st_ino == job.inode or not same_mount(job.area, path))
 
 
 def _make_parents(directory: str, umask: int) -> None:
@@ -124,7 +175,11 @@ def _make_parents(directory: str, umask: int) -> None:
         missing.append(path)
         path = os.path.dirname(path)
     for part in reversed(missing):
-        os.mkdir(part)
+        try:
+            os.mkdir(part)
+        except FileExistsError:
+            # another job was quicker; what else it may be shows in the next step
+            continue
         os.chmod(part, 0o777 & ~umask)
         _sync_directory(os.path.dirname(part))
 

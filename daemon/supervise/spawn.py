@@ -5,19 +5,22 @@
 
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.process
 import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fetchd.daemon.service import entry
 from fetchd.daemon.service.lock import StateLock, start_time
 
 
 class Child:
-    """A running child. `sentinel` becomes readable when it is gone."""
+    """A running child of the fork server `server`. `sentinel` becomes readable when it is gone."""
 
-    def __init__(self, process: Any) -> None:
+    def __init__(self, process: Any, server: int) -> None:
         self._process = process
+        self.server = server
         self.pid: int = process.pid
         self.sentinel: int = process.sentinel
         self._pidfd = os.pidfd_open(self.pid)
@@ -59,22 +62,32 @@ class Spawner:
             self._server = pid
             self._lock.record(pid)
 
-    def spawn(self, target: Callable[..., None], arguments: Callable[[int], tuple[Any, ...]]) -> Child:
-        """Start `target(*arguments(pid of the fork server))` in a new child. Called in a helper thread."""
+    def spawn(self, module: str, arguments: Callable[[int], tuple[Any, ...]]) -> Child:
+        """Run `main(*arguments(pid of the fork server))` of a module in a new child. For helper threads."""
         self.start()
-        process = self._context.Process(target=target, args=arguments(self._server), daemon=True)
+        arguments_now = (module, *arguments(self._server))
+        process = self._context.Process(target=entry.call, args=arguments_now, daemon=True)
         process.start()
-        child = Child(process)
+        try:
+            child = Child(process, self._server)
+        except OSError:
+            # it is gone already: a child without a descriptor of it cannot be watched
+            process.join()
+            process.close()
+            raise
+        finally:
+            # multiprocessing looks at its children at every start, in this thread, while the loop reaps them
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         self._lock.record(child.pid)
         return child
 
-    def healthy(self) -> bool:
-        """Whether the fork server lives. When it dies, all its children do, and none of them is to blame."""
-        return self._server != 0 and start_time(self._server) != 0 and not _is_zombie(self._server)
+    def healthy(self, server: int) -> bool:
+        """Whether a fork server lives. When it dies, all its children do, and none of them is to blame."""
+        return server != 0 and start_time(server) != 0 and not _is_zombie(server)
 
     def stop(self) -> None:
         """End the fork server, and with it every child that is left."""
-        if self.healthy():
+        if self.healthy(self._server):
             os.kill(self._server, signal.SIGKILL)
             os.waitpid(self._server, 0)
 

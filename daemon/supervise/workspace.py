@@ -6,6 +6,7 @@ What a worker leaves in it is not trusted.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -56,7 +57,11 @@ class Workspaces:
     def prepare(self, job: Job, room: str) -> Prepared:
         """Make the workspace if need be, find out what may be kept, and move it into the room."""
         here = self.path(job)
+        if not _is_sound(here):
+            # an earlier worker has left what no worker of ours leaves
+            remove_tree(here)
         os.makedirs(here, mode=0o700, exist_ok=True)
+        _drop_torn(os.path.join(here, "frontier"))
         for name, content in (("data", b""), ("frontier", journal.blank())):
             _make(os.path.join(here, name), content)
         have, validator, total = self._kept(job, here)
@@ -88,7 +93,7 @@ class Workspaces:
         inside = self._rooms.pop(job.id, None)
         if inside is None:
             return
-        with contextlib.suppress(FileNotFoundError):
+        if _is_directory(inside):
             os.rename(inside, home(job))
 
     def seal(self, job: Job, size: int) -> Seal:
@@ -109,7 +114,7 @@ class Workspaces:
         inside = self._rooms.pop(job.id, None)
         for path in (inside, home(job)):
             if path is not None:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
 
 
 def home(job: Job) -> str:
@@ -145,14 +150,71 @@ def opened(job: Job) -> Iterator[int]:
         os.close(fd)
 
 
+def _is_directory(path: str) -> bool:
+    """Whether this is a directory and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_sound(here: str) -> bool:
+    """Whether a workspace is missing, or as the supervisor makes it: plain files of our own in a directory.
+
+    A link or a device in it would be written to by the next worker, a FIFO would hold whoever opens it.
+    """
+    if not os.path.lexists(here):
+        return True
+    if not _is_directory(here):
+        return False
+    for name in ("data", "frontier"):
+        try:
+            found = os.lstat(os.path.join(here, name))
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+            return False
+    return True
+
+
+def _drop_torn(frontier: str) -> None:
+    """Remove a frontier file that was not written in full, so that it is made anew."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.lstat(frontier).st_size != journal.SIZE:
+            os.unlink(frontier)
+
+
+def remove_tree(path: str) -> None:
+    """Remove whatever is there, directories that deny it and links included, as far as that is possible."""
+    if not _is_directory(path):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        return
+
+    def insist(_function: object, name: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(name), 0o700)
+            if _is_directory(name):
+                os.chmod(name, 0o700)
+                shutil.rmtree(name, ignore_errors=True)
+            else:
+                os.unlink(name)
+
+    shutil.rmtree(path, onerror=insist)
+
+
 def _make(path: str, content: bytes) -> None:
+    """Make a file with its content, or nothing at all where there is no room for it."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         return
     try:
-        if content:
-            os.write(fd, content)
+        if os.write(fd, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    except BaseException:
+        os.unlink(path)
+        raise
     finally:
         os.close(fd)
 
@@ -161,13 +223,23 @@ def sweep(area: str) -> list[str]:
     """Bring workspaces of dead workers home and drop their rooms; the IDs of all workspaces in the area."""
     rooms = Path(area, "rooms")
     for room in list(rooms.iterdir()) if rooms.is_dir() else []:
-        for workspace in list(room.iterdir()) if room.is_dir() else []:
-            target = Path(area, "jobs", workspace.name)
-            if (workspace / "data").exists() and not target.exists():
-                workspace.rename(target)
-        shutil.rmtree(room, ignore_errors=True)
+        # its worker may have done anything to it; what cannot be brought home is lost, and the start goes on
+        with contextlib.suppress(OSError):
+            _bring_home(room, Path(area, "jobs"))
+        remove_tree(str(room))
     jobs = Path(area, "jobs")
     return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
+
+
+def _bring_home(room: Path, jobs: Path) -> None:
+    if _is_directory(str(room)):
+        room.chmod(0o700)
+        for workspace in list(room.iterdir()):
+            target = jobs / workspace.name
+            if _is_directory(str(workspace)) and not os.path.lexists(target):
+                workspace.chmod(0o700)
+                if os.path.lexists(workspace / "data"):
+                    workspace.rename(target)
 
 
 def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float]]:

@@ -74,6 +74,9 @@ def _code(error: BaseException) -> Code | None:
             return Code.TLS
         case http.client.HTTPException() | urllib3.exceptions.InvalidChunkLength() | OverflowError():
             return Code.BAD_RESPONSE
+        case urllib3.exceptions.InvalidHeader():
+            # the server's; what we send has been checked
+            return Code.BAD_RESPONSE
         case requests.exceptions.InvalidURL() | urllib3.exceptions.LocationValueError():
             return Code.INVALID_URL
         case requests.exceptions.InvalidHeader():
@@ -82,6 +85,8 @@ def _code(error: BaseException) -> Code | None:
             return Code.RESET
         case OSError() if error.errno in _UNREACHABLE:
             return Code.CONNECT
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Code.DISK_FULL
         case OSError() if isinstance(error.errno, int) and not isinstance(error, requests.RequestException):
             return Code.IO_ERROR
     return None

@@ -7,7 +7,7 @@ one of them without bound and would carry credentials to other origins; retries 
 import contextlib
 import socket
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin
@@ -15,6 +15,9 @@ from urllib.parse import urljoin
 import requests
 import requests.adapters
 import urllib3
+from requests.cookies import RequestsCookieJar
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from fetchd.protocol import urls
 from fetchd.protocol.errors import Code, FetchdError
@@ -27,20 +30,25 @@ from .verify import Verifier, matches
 
 CHUNK = 1 << 20
 MAX_REDIRECTS = 20
+MAX_URL = 16_384
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 BODY = frozenset({200, 206, 416})
 
 
 class _Session(requests.Session):
-    """A session that takes nothing from the environment and never follows a redirect by itself."""
+    """A session that takes nothing from the environment and never follows a redirect by itself.
 
-    def __init__(self) -> None:
+    `notice` is called with the socket of every request whose answer is waited for.
+    """
+
+    def __init__(self, notice: Callable[[socket.socket], None]) -> None:
         super().__init__()
         self.trust_env = False
         self.headers.clear()
         adapter = requests.adapters.HTTPAdapter(
             pool_connections=1, pool_maxsize=1, max_retries=urllib3.Retry(0, read=False)
         )
+        adapter.poolmanager.pool_classes_by_scheme = _pools(notice)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
@@ -48,17 +56,44 @@ class _Session(requests.Session):
         return None
 
 
+def _pools(notice: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnectionPool]]:
+    """Connection pools by scheme whose connections tell which socket they wait at."""
+
+    class Plain(HTTPConnection):
+        def getresponse(self) -> Any:
+            notice(self.sock)
+            return super().getresponse()
+
+    class Encrypted(HTTPSConnection):
+        def getresponse(self) -> Any:
+            notice(self.sock)
+            return super().getresponse()
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
+
+
 class Http(Transfer):
     """The transfer of `http:` and `https:`. Connections are kept for the next attempt of this worker."""
 
     def __init__(self) -> None:
-        self._session = _Session()
+        self._context: Context | None = None
+        self._session = _Session(self._waits_at)
 
     def close(self) -> None:
         self._session.close()
 
+    def _waits_at(self, sock: socket.socket) -> None:
+        if self._context is not None:
+            self._context.on_abort(partial(_shut, sock))
+
     def run(self, context: Context) -> int:
-        self._session.cookies.clear()
+        self._context = context
         try:
             return self._run(context)
         except (TransferError, FetchdError) as error:
@@ -71,6 +106,7 @@ class Http(Transfer):
             raise classify(error) from error
         finally:
             context.on_abort(None)
+            self._context = None
 
     def _run(self, context: Context) -> int:
         task = context.task
@@ -127,7 +163,7 @@ class Http(Transfer):
                 self._copy(context, response, total, verifier)
             size = context.sink.position
             if verifier is not None and checksum is not None:
-                matches(checksum, verifier.finish(size))
+                matches(checksum, verifier.finish(size, context.check))
         finally:
             if verifier is not None:
                 verifier.stop()
@@ -155,11 +191,14 @@ class Http(Transfer):
         """The response at the end of the redirects, and every origin on the way."""
         task = context.task
         url, home, hops = task.url, urls.origin(task.url), []
+        # browsers share cookies between the ports of a host; here nothing leaves the origin that set it
+        jars: dict[str, RequestsCookieJar] = {}
         for _ in range(MAX_REDIRECTS + 1):
             context.check()
             here = urls.origin(url)
             if here not in hops:
                 hops.append(here)
+            self._session.cookies = jars.setdefault(here, RequestsCookieJar())
             response = self._request(context, url, here == home, conditions)
             try:
                 if response.status_code in REDIRECTS and "location" in response.headers:
@@ -167,7 +206,6 @@ class Http(Transfer):
                     continue
                 if response.status_code not in BODY:
                     raise status_error(response.status_code, response.reason, response.headers)
-                context.on_abort(partial(_shut, response))
                 yield response, hops
                 return
             finally:
@@ -224,6 +262,7 @@ def _head(response: requests.Response) -> plan.Response:
         length=None if chunked else length,
         content_range=_only(response, "content-range"),
         validator=Validator() if encoded else validator,
+        said=Validator(etag=_only(response, "etag"), last_modified=_only(response, "last-modified")),
         encoded=encoded,
     )
 
@@ -245,6 +284,8 @@ def _redirected(response: requests.Response, url: str) -> str:
         scheme = urls.split_url(joined).scheme.lower()
     except (FetchdError, ValueError):
         raise TransferError(Code.BAD_RESPONSE, "a redirect to something that is no URL") from None
+    if len(joined) > MAX_URL:
+        raise TransferError(Code.BAD_RESPONSE, f"a redirect to a URL of {len(joined)} characters")
     if scheme not in ("http", "https"):
         raise TransferError(Code.REDIRECT_REFUSED, f"a redirect to a {scheme}: URL")
     if scheme == "http" and urls.split_url(url).scheme.lower() == "https":
@@ -266,11 +307,8 @@ def _bare(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
 
 
-def _shut(response: requests.Response) -> None:
+def _shut(sock: socket.socket) -> None:
     """Make a read that waits for the server return."""
-    raw: Any = response.raw
-    connection = getattr(raw, "connection", None) or getattr(raw, "_connection", None)
-    sock = getattr(connection, "sock", None)
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        # not the method of an encrypted socket: that would have it go on reading without decrypting
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

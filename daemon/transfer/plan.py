@@ -18,6 +18,9 @@ from .api import TransferError
 STRONG_AFTER = timedelta(seconds=60)
 """A Last-Modified is strong if it is this much older than the Date of the response."""
 
+MAX_DATE = 64
+"""Longest HTTP date that is looked at: comments in it may be of any length."""
+
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16}|\*)\Z")
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,16})\Z")
 
@@ -39,6 +42,8 @@ class Response(Struct, frozen=True, kw_only=True):
     length: int | None = None
     content_range: str | None = None
     validator: Validator = Validator()
+    said: Validator = Validator()
+    """The validators as they came, weak ones too: not to be used for ranges, but a difference says enough."""
     encoded: bool = False
 
 
@@ -100,13 +105,13 @@ def _partial(kept: Kept, asked_range: bool, response: Response) -> Decision:
         return Again("a partial response without a usable Content-Range")
     start, end = int(match[1]), int(match[2]) + 1
     total = None if match[3] == "*" else int(match[3])
-    if total is None or end != total or start >= end:
+    if total is None or end != total or start >= end or total > MAX_INT:
         return Again("a partial response that does not reach the end")
     if response.length is not None and response.length != end - start:
         return Again("a partial response whose length contradicts its range")
-    if kept.total is not None and total != kept.total:
+    if total < kept.size or (kept.total is not None and total != kept.total):
         return Again("the size has changed")
-    if not _same(kept.validator, response.validator):
+    if not _same(kept.validator, response):
         return Again("the content has changed")
     if start > kept.size or response.encoded:
         return Again("a range that does not continue what is kept")
@@ -117,16 +122,22 @@ def _unsatisfied(kept: Kept, asked_range: bool, response: Response) -> Decision:
     if not asked_range:
         raise TransferError(Code.BAD_RESPONSE, "416 without a range")
     match = _UNSATISFIED.match(response.content_range or "")
-    if match is not None and int(match[1]) == kept.size and kept.total in (None, kept.size):
+    here = match is not None and int(match[1]) == kept.size and kept.total in (None, kept.size)
+    if here and _same(kept.validator, response):
         return Complete(kept.size)
     return Again("the range was refused")
 
 
-def _same(kept: Validator, now: Validator) -> bool:
-    """Whether the response may belong to the kept content: what both sides say must be equal."""
-    for old, new in ((kept.etag, now.etag), (kept.last_modified, now.last_modified)):
-        if old is not None and new is not None and old != new:
-            return False
+def _same(kept: Validator, response: Response) -> bool:
+    """Whether the response may belong to the kept content: what both sides say must be equal.
+
+    A server that knows nothing of If-Range may answer with a part of what it has had for a second only, and
+    its validators are weak for that reason.
+    """
+    for now in (response.validator, response.said):
+        for old, new in ((kept.etag, now.etag), (kept.last_modified, now.last_modified)):
+            if old is not None and new is not None and old != new:
+                return False
     return True
 
 
@@ -134,7 +145,7 @@ def strong_validator(etag: str | None, last_modified: str | None, date: str | No
     """The validators of a response that may be used for ranges: strong ones only."""
     usable = etag if etag and etag.startswith('"') and len(etag) <= 1024 else None
     modified = None
-    if last_modified and date:
+    if last_modified and date and len(last_modified) <= MAX_DATE:
         told, now = http_date(last_modified), http_date(date)
         if told is not None and now is not None and now - told >= STRONG_AFTER:
             modified = last_modified
@@ -143,6 +154,8 @@ def strong_validator(etag: str | None, last_modified: str | None, date: str | No
 
 def http_date(text: str) -> datetime | None:
     """An HTTP date (RFC 9110 section 5.6.7), or None."""
+    if len(text) > MAX_DATE:
+        return None
     try:
         parsed = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

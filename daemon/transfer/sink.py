@@ -3,6 +3,7 @@
 Data is always synced before anybody is told that it is (the other order loses it at a power cut).
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -72,9 +73,11 @@ class Sink:
         with self._condition:
             self.position = self.synced = have
         self._journal.begin(generation, Content(validator=validator, total=total), ((0, have),))
-        if have == 0:
-            # whatever lies here belongs to no content that we know
-            os.ftruncate(self.fd, 0)
+        try:
+            # whatever lies behind belongs to no content that we know
+            os.ftruncate(self.fd, have)
+        except OSError as error:
+            raise file_error(error) from error
         if total is not None and total - have >= RESERVE_FROM:
             self._reserve(have, total)
 
@@ -96,22 +99,38 @@ class Sink:
             self._thread = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
             self._thread.start()
 
-    def sync(self) -> None:
-        """Sync everything written so far and report it."""
-        position, generation = self.position, self.generation
-        try:
-            os.fdatasync(self.fd)
-        except OSError as error:
-            raise file_error(error) from error
-        self._on_synced(generation, position)
+    def settle(self) -> None:
+        """Stop the sync thread; raise what it met. Nothing is written any more.
 
-    def close(self) -> None:
-        """Stop the sync thread and let go of the files."""
+        The kernel tells of a failed write-back once, and the thread may have been the one who was told: a
+        later sync, by whomever, would say that all is well.
+        """
         with self._condition:
             self._closed = True
             self._condition.notify_all()
         if self._thread is not None:
             self._thread.join()
+        if self._error is not None:
+            raise file_error(self._error)
+
+    def sync(self) -> None:
+        """Sync everything written so far and report it. Nothing is written any more."""
+        self.settle()
+        position, generation = self.position, self.generation
+        try:
+            os.fdatasync(self.fd)
+        except OSError as error:
+            self._error = error
+            raise file_error(error) from error
+        self._on_synced(generation, position)
+
+    def close(self) -> None:
+        """Stop the sync thread and let go of the files."""
+        with contextlib.suppress(SinkError):
+            self.settle()
+        if self._error is not None:
+            # what was not synced may be lost although it can still be read: nobody is to resume from it
+            self._journal.extend(0, 0, self.synced)
         self._journal.close()
         os.close(self.fd)
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 
 from fetchd.protocol.errors import Code
 
@@ -11,6 +12,10 @@ from .api import TransferError
 CHUNK = 1 << 20
 INLINE = 4 << 20
 """Files up to this size are hashed at the end without a thread."""
+
+
+class _EndedError(Exception):
+    """The thread is to end."""
 
 
 class Verifier:
@@ -36,27 +41,28 @@ class Verifier:
             self._thread = threading.Thread(target=self._run, name="verify", daemon=True)
             self._thread.start()
 
-    def finish(self, size: int) -> str:
-        """The digest in hex of the first `size` bytes."""
-        self.advance(size)
+    def finish(self, size: int, check: Callable[[], None]) -> str:
+        """The digest in hex of the first `size` bytes. `check` is called now and then and may raise."""
         self.stop()
         if self._error is not None:
             raise TransferError(Code.IO_ERROR, self._error.strerror or str(self._error))
-        self._catch_up()
+        self._frontier = size
+        self._catch_up(check)
         return self._hash.hexdigest()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, however far it has come."""
         with self._condition:
             self._ended = True
             self._condition.notify()
         if self._thread is not None:
             self._thread.join()
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, check: Callable[[], None]) -> None:
         buffer = bytearray(min(CHUNK, max(1, self._frontier - self._position)))
         view = memoryview(buffer)
         while self._position < self._frontier:
+            check()
             room = min(len(buffer), self._frontier - self._position)
             count = os.preadv(self._fd, [view[:room]], self._position)
             if count == 0:
@@ -71,9 +77,16 @@ class Verifier:
                     self._condition.wait_for(lambda: self._ended or self._frontier > self._position)
                     if self._ended:
                         return
-                self._catch_up()
+                self._catch_up(self._check_ended)
+        except _EndedError:
+            return
         except OSError as error:
             self._error = error
+
+    def _check_ended(self) -> None:
+        # hundreds of gigabytes of earlier attempts may have to be hashed, and nobody waits for that at a stop
+        if self._ended:
+            raise _EndedError
 
 
 def matches(expected: str, digest: str) -> None:

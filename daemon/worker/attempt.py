@@ -24,6 +24,11 @@ from fetchd.protocol.mailbox import (
 from fetchd.protocol.version import __version__
 
 
+def printable(text: str) -> str:
+    """A message that can be sent, whatever a library made it from."""
+    return text[:2000].encode("utf-8", "replace").decode()
+
+
 class Attempt(Context):
     """Runs one assignment in a thread; `send` may be called from any thread."""
 
@@ -143,9 +148,19 @@ class Attempt(Context):
             refused = file_error(error)
             self._send(Failed(job=job, attempt=attempt, code=refused.code, message=refused.message, bytes=0))
             return
+        except Exception as error:
+            # without a final report the job would be running for ever
+            text = f"workspace: {type(error).__name__}: {error}"
+            self._send(Failed(job=job, attempt=attempt, code=Code.IO_ERROR, message=printable(text), bytes=0))
+            return
+        self._send(self._outcome())
+
+    def _outcome(self) -> Report:
+        job, attempt = self.task.job, self.task.attempt
         report: Report
         try:
             size = self._transfers.find(self.task.url).run(self)
+            self.sink.settle()
             report = Finished(job=job, attempt=attempt, size=size, digests=self._digests())
         except StoppedError:
             report = self._stopped()
@@ -155,9 +170,12 @@ class Attempt(Context):
             report = self._failed(error.code, error.message, None)
         except Exception as error:
             report = self._failed(Code.INTERNAL, f"{type(error).__name__}: {error}", None)
-        finally:
+        try:
             self.sink.close()
-        self._send(report)
+        except OSError as error:
+            refused = file_error(error)
+            report = self._failed(refused.code, refused.message, None)
+        return report
 
     def _digests(self) -> dict[str, str]:
         if self.task.checksum is None:
@@ -179,7 +197,7 @@ class Attempt(Context):
             job=self.task.job,
             attempt=self.task.attempt,
             code=code,
-            message=message[:2000],
+            message=printable(message),
             bytes=0 if dropped else self.sink.position,
             retry_after=retry_after,
         )

@@ -7,6 +7,7 @@ waiting.
 
 import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,29 +25,21 @@ from . import room
 from .attempt import Attempt
 
 PROGRESS = 0.25
-BEAT = 5.0
 SMOOTH = 0.3
 """Weight of the newest quarter second in the speed that is shown."""
 
+STACK = 512 << 10
+"""Bytes of stack for each thread: a worker may need dozens."""
+
 FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
-
-
-class Start(Struct, frozen=True, kw_only=True):
-    """What a worker is told at spawn."""
-
-    endpoint: str
-    secret: str
-    parent: int
-    workers_lock: str
-    home: str
-    ca_bundle: str
 
 
 class Worker:
     """One worker: its mailbox, its transfers, and at most one attempt."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str, beat: float) -> None:
         self._socket = socket
+        self._beat = beat
         self._ca_bundle = ca_bundle
         self._transfers = Transfers()
         self._reports: SimpleQueue[mailbox.Report] = SimpleQueue()
@@ -64,7 +57,7 @@ class Worker:
         poller.register(self._wake, zmq.POLLIN)
         while True:
             now = time.monotonic()
-            due = self._shown_at + PROGRESS if self._attempt is not None else self._spoke + BEAT
+            due = self._shown_at + PROGRESS if self._attempt is not None else self._spoke + self._beat
             ready: dict[Any, int] = dict(poller.poll(max(0, int((due - now) * 1000) + 1)))
             if self._wake in ready:
                 self._forward()
@@ -123,7 +116,7 @@ class Worker:
                     )
                 )
             self._shown, self._shown_at = on_hand, now
-        if now >= self._spoke + BEAT:
+        if now >= self._spoke + self._beat:
             self._say(mailbox.Beat())
 
     def _say(self, message: Struct) -> None:
@@ -131,9 +124,10 @@ class Worker:
         self._spoke = time.monotonic()
 
 
-def main(start: Start) -> None:
+def main(start: mailbox.Start) -> None:
     """Lock the room, then connect, then work."""
     child.settle(start.parent, Path(start.workers_lock), "fetchd-worker")
+    threading.stack_size(STACK)
     layers = room.lock(Path(start.home))
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
@@ -141,5 +135,5 @@ def main(start: Start) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL, -1)
     socket.connect(start.endpoint)
     socket.send(encode(mailbox.Arrived(secret=start.secret, layers=layers)))
-    Worker(socket, start.ca_bundle).run()
+    Worker(socket, start.ca_bundle, start.beat).run()
     context.destroy()

@@ -232,7 +232,7 @@ def test_completion(peer: Peer, shell: str) -> None:
 def test_completion_starts_nothing(state: Path) -> None:
     env = {"_FETCHD_COMPLETE": "bash_complete", "COMP_WORDS": "fetchd pause ab", "COMP_CWORD": "2"}
     done = fetchd(env=env)
-    assert (done.stdout, done.stderr) == ("", "")
+    assert (done.stdout, done.stderr) == ("\n", "")
     assert not (state / "start.lock").exists()
 
 

@@ -1,9 +1,11 @@
 """The stream of events misses nothing and repeats nothing, whatever is lost. Against a scripted daemon."""
 
+import time
 from collections.abc import Callable
 from itertools import islice
 
 import pytest
+from support.wait import Deadline
 
 from fetchd.client import Client, Event, EventStream, FetchdError
 from fetchd.protocol.control import ErrorBody, Replay
@@ -24,17 +26,20 @@ def past(peer: Peer, count: int) -> None:
 
 
 def take(stream: EventStream, count: int) -> list[Event]:
+    """The next events, at least this many."""
     found: list[Event] = []
+    deadline = Deadline(10)
     while len(found) < count:
-        found += stream.step()
+        found += stream.step(time.monotonic() + deadline.left(f"{count} events"))
     return found
 
 
 def subscribed(peer: Peer, stream: EventStream) -> None:
     """The stream is at the present, and the daemon sends it what happens from now on."""
-    while b"sys." not in peer.subscriptions or not peer.asked("events"):
-        stream.step(0.0)
-    stream.step(0.0)
+    deadline = Deadline(10)
+    while stream._welcome is None or stream._page is not None or b"sys." not in peer.subscriptions:
+        deadline.left("the present")
+        stream.step(time.monotonic() + 0.01)
 
 
 def test_the_past_comes_page_by_page_and_ends_without_follow(peer: Peer) -> None:

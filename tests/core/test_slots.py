@@ -68,7 +68,7 @@ def pool(*kinds: str) -> Pool:
     made = Pool(len(kinds), AREA)
     for slot, kind in zip(made.slots, kinds, strict=True):
         if kind != "vacant":
-            made.fill(slot, frozenset({AREA}))
+            made.fill(slot, frozenset({AREA}), 100)
         if kind in ("idle", "stranger", "busy"):
             made.ready(slot, 5)
         if kind == "stranger":
@@ -131,9 +131,9 @@ def test_a_slot_whose_workers_crash_is_left_empty_for_a_growing_time() -> None:
         core.handle(inputs.WorkerGone(0, slot.incarnation, inputs.Gone.DIED), moment(now))
         core.validate()
         deadline = core.next_deadline(moment(now).mono)
-        waits.append(0 if deadline is None else (deadline - moment(now).mono) // SECOND)
-        if deadline is not None:
-            assert not slot.filled
+        assert deadline is not None
+        waits.append(0 if slot.filled else (deadline - moment(now).mono) // SECOND)
+        if not slot.filled:
             now = deadline / SECOND
             assert make.of(core.handle(inputs.Tick(), moment(now)), Spawn)
     assert waits == [0, 0, 0, 1, 2, 4, 8, 16, 32]

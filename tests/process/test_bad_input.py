@@ -13,31 +13,12 @@ import zmq
 from support.daemon import DaemonProcess
 from support.net import refused_port
 from support.origin import Origin, Resource
+from support.raw import Raw
 
 from fetchd.client import Client
 from fetchd.protocol.codec import MAX_MESSAGE, encode
 from fetchd.protocol.errors import FetchdError
 from fetchd.protocol.paths import ipc_path
-
-
-class Raw:
-    """A DEALER that can say anything."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.context: zmq.Context[Any] = zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.setsockopt(zmq.RCVTIMEO, 10_000)
-        self.socket.connect(endpoint)
-
-    def ask(self, *frames: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        self.socket.send_multipart(list(frames))
-        header, body = self.socket.recv_multipart()[-2:]
-        return msgpack.unpackb(header), msgpack.unpackb(body)
-
-    def request(self, kind: str, body: object, **header: object) -> tuple[dict[str, Any], dict[str, Any]]:
-        head = {"v": 1, "type": kind, "req": secrets.token_hex(16)} | header
-        return self.ask(msgpack.packb(head), msgpack.packb(body))
 
 
 @pytest.fixture

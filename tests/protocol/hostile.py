@@ -62,20 +62,25 @@ TOLERATED: list[tuple[str, str, bytes, object]] = [
         "an integer where a float is meant",
         "Wait",
         wait(timeout=5),
-        {"ids": ["a"], "since": 0, "timeout": 5.0},
+        {"ids": ["a"], "since": 0, "timeout": 5.0, "final": False},
     ),
-    ("float32", "Wait", IDS_AND + b"\xa7timeout\xca\x3f\0\0\0", {"ids": ["a"], "since": 0, "timeout": 0.5}),
+    (
+        "float32",
+        "Wait",
+        IDS_AND + b"\xa7timeout\xca\x3f\0\0\0",
+        {"ids": ["a"], "since": 0, "timeout": 0.5, "final": False},
+    ),
     (
         "the largest integer",
         "Wait",
         wait(since=2**53 - 1),
-        {"ids": ["a"], "since": 2**53 - 1, "timeout": 30.0},
+        {"ids": ["a"], "since": 2**53 - 1, "timeout": 30.0, "final": False},
     ),
     (
         "int64 for a small number",
         "Wait",
         IDS_AND + b"\xa5since\xd3\0\0\0\0\0\0\0\x07",
-        {"ids": ["a"], "since": 7, "timeout": 30.0},
+        {"ids": ["a"], "since": 7, "timeout": 30.0, "final": False},
     ),
     # Spec 1.1
     (
