@@ -24,8 +24,7 @@ class Blocked:
 def blocked(make_daemon: type[DaemonProcess], origin: Origin, downloads: Path) -> Iterator[Blocked]:
     daemon = make_daemon({"FETCHD_WORKERS": "1"}).start()
     gate = origin.gate()
-    raw = Raw(daemon.endpoint.control)
-    with daemon.client() as client:
+    with daemon.client() as client, Raw(daemon.endpoint.control) as raw:
         client.submit(
             origin.add("/held", Resource(size=10), "stall", gate=gate), directory=downloads, id="held"
         )
@@ -36,7 +35,6 @@ def blocked(make_daemon: type[DaemonProcess], origin: Origin, downloads: Path) -
         newest = max(snapshot.revision for snapshot in client.snapshots(["a", "b", "c", "held"]))
         yield Blocked(client, raw, newest)
         gate.open()
-    raw.close()
 
 
 def test_jobs_that_change_in_one_commit(blocked: Blocked) -> None:

@@ -1,7 +1,7 @@
 """A peer that can say anything on the control socket: for bad input, and for the wire itself."""
 
 import secrets
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 import zmq
@@ -35,6 +35,12 @@ class Raw:
         """The body of the next reply, whatever it answers."""
         body: dict[str, Any] = msgpack.unpackb(self.socket.recv_multipart()[-1])
         return body
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.context.destroy(0)
