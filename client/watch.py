@@ -116,7 +116,10 @@ class Watcher:
         while self._idle:
             ids = [self._idle.pop() for _ in range(min(self._batch, len(self._idle)))]
             hold = MAX_WAIT if self._deadline is None else max(0.0, min(MAX_WAIT, self._deadline - now))
-            request = Wait(ids=ids, since=min(self._since[i] for i in ids), timeout=hold)
+            since = min(self._since[i] for i in ids)
+            # the first answer tells how things stand; after that only ends matter to whoever wants no news
+            final = since > 0 and not self._events
+            request = Wait(ids=ids, since=since, timeout=hold, final=final)
             self._rounds.append(_Round(self._link.ask(request, Jobs, hold=hold), now, ids))
         if self._events and self._repair is None:
             # A job that never had an answer will get one from its first `wait`, which returns at once.

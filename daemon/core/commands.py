@@ -208,9 +208,10 @@ class LoadWindow(Query, frozen=True):
 
 
 class LoadLanes(Query, frozen=True):
-    """Ask for the lanes with the best heads."""
+    """Ask for the lanes with the best heads, less those that gates of these (kind, name) hold."""
 
     limit: int
+    without: tuple[tuple[str, str], ...] = ()
 
 
 class LoadDue(Query, frozen=True):

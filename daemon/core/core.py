@@ -50,7 +50,7 @@ class Core:
         # the newest jobs may have been forgotten; an intent that is older than a job must never be for it
         seq = max([loaded.seq, *(intent.upto for intent in loaded.intents)])
         self.ledger = Ledger(emit, revision=loaded.revision, next_seq=seq, counts=loaded.counts)
-        self.schedule = Schedule(emit)
+        self.schedule = Schedule(emit, self._holding)
         self.waiting = Waiting(emit)
         self.gates = Gates(loaded.gates)
         self.pool = Pool(settings.workers, settings.default_area)
@@ -131,6 +131,9 @@ class Core:
     def held(self, lane: Lane) -> bool:
         """Whether a gate holds this lane, or all that is in it is about to be cancelled."""
         return self.gates.holding(lane) is not None or self.intents.clearing(lane.owner)
+
+    def _holding(self) -> tuple[tuple[str, str], ...]:
+        return self.gates.keys() + tuple(("owner", owner) for owner in self.intents.clearing_owners())
 
     def close(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """Bring a job to a terminal state and drop what belongs to it."""

@@ -60,14 +60,18 @@ class Gates:
         """A closed gate that holds this lane, or None."""
         if not self._closed:
             return None
-        for key in _keys(lane):
+        for key in holding(lane):
             for gate in self._closed.get(key, {}).values():
                 return gate
         return None
 
+    def keys(self) -> tuple[tuple[Kind, str], ...]:
+        """(kind, name) of what is held."""
+        return tuple(self._closed)
+
     def paused(self, lane: Lane) -> bool:
         """Whether a user has closed a gate that holds this lane."""
-        return any(Reason.USER in self._closed.get(key, {}) for key in _keys(lane))
+        return any(Reason.USER in self._closed.get(key, {}) for key in holding(lane))
 
     def next(self) -> int | None:
         """Boot time (µs) at which the next gate opens by itself, or None."""
@@ -105,7 +109,8 @@ class Gates:
         return job.state, job.reason
 
 
-def _keys(lane: Lane) -> tuple[tuple[Kind, str], ...]:
+def holding(lane: Lane) -> tuple[tuple[Kind, str], ...]:
+    """(kind, name) of all gates that would hold this lane."""
     return (
         ("daemon", ""),
         ("area", lane.area),

@@ -126,6 +126,10 @@ class Intents:
         """Whether all that the owner has in the queue is going to end."""
         return owner in self._of and any(intent.clears for intent in self._of[owner].values())
 
+    def clearing_owners(self) -> list[str]:
+        """The owners of whom that is true."""
+        return [owner for owner in self._of if self.clearing(owner)]
+
     def __len__(self) -> int:
         return len(self._intents)
 

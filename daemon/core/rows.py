@@ -51,9 +51,9 @@ def window_loaded(core: "Core", event: inputs.WindowLoaded, _now: Moment) -> Non
 
 def lanes_loaded(core: "Core", event: inputs.LanesLoaded, _now: Moment) -> None:
     """Lanes of the store; where it has no more, unsettled jobs may be in lanes that it does not know yet."""
-    for job in core.schedule.lanes_loaded(event.lanes, event.more):
+    for job in core.schedule.lanes_loaded(event.lanes, event.more, core.held):
         core.ledger.release(job)
-    if core.schedule.more_lanes:
+    if core.schedule.beyond:
         return
     for lane in core.ledger.unsettled.lanes():
         if lane not in core.schedule.lanes:

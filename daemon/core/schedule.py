@@ -2,55 +2,41 @@
 
 A lane's window is the front of its queue; rows behind it stay in the store until the window runs low. Order
 is strict over the heads that memory knows: higher priority first, then first come, first served. With more
-lanes than memory takes, those with the best heads are kept, compared with the store's from time to time.
+lanes than memory takes, those with the best heads are kept, compared with the store's at times. Those
+that are held by a gate make room for others; the store is asked for them when a gate opens.
 """
 
-from bisect import bisect_left, insort
+from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, nlargest
 
 from .commands import LoadLanes, LoadWindow, Query
 from .job import Job, Lane
+from .window import Order, Window, order_of
 
 MAX_LANES = 4096
 WINDOW = 64
 ROWS_IN_MEMORY = 16_384
 
-Order = tuple[int, int]
-
-
-class Window:
-    """The front of one lane. With `more`, the store has rows behind `tail` (None: nothing is loaded yet).
-
-    While `loading`, rows behind `asked` are on their way; where `tail` has moved since, they do not fit.
-    """
-
-    __slots__ = ("asked", "loading", "more", "rows", "tail")
-
-    def __init__(self, more: bool) -> None:
-        self.rows: list[Job] = []
-        self.more = more
-        self.tail: Order | None = None
-        self.asked: Order | None = None
-        self.loading = False
-
-    def cut(self, limit: int) -> list[Job]:
-        """Take out the rows beyond `limit`; the store has them."""
-        dropped = self.rows[limit:]
-        if dropped:
-            del self.rows[limit:]
-            self.more, self.tail = True, self.rows[-1].order
-        return dropped
+Keys = tuple[tuple[str, str], ...]
+"""What is held: (kind, name) of gates."""
 
 
 class Schedule:
-    """All lanes in memory. `ask` receives the queries for rows that are needed soon."""
+    """All lanes in memory. `ask` receives the queries for rows needed soon, `gates` has what is held.
 
-    def __init__(self, ask: Callable[[Query], None]) -> None:
+    `beyond`: the store has lanes that are not in memory and may move. `absent`: it may have held ones.
+    """
+
+    def __init__(self, ask: Callable[[Query], None], gates: Callable[[], Keys] = tuple) -> None:
         self.lanes: dict[Lane, Window] = {}
-        self.more_lanes = True
+        self.beyond = True
+        self.absent = False
         self._ask = ask
+        self._gates = gates
         self._loading_lanes = False
+        self._outdated = False
+        self._without: Keys = ()
         self._taken = 0
         self._heads: list[tuple[Order, Lane]] = []
         self._worst: Order | None = None  # no head in memory comes after this one
@@ -58,7 +44,12 @@ class Schedule:
 
     def __contains__(self, job: Job) -> bool:
         window = self.lanes.get(job.lane)
-        return window is not None and _index(window.rows, job) is not None
+        return window is not None and window.index(job) is not None
+
+    @property
+    def more_lanes(self) -> bool:
+        """Whether the store may have lanes that are not in memory."""
+        return self.beyond or self.absent or self._loading_lanes
 
     def window_size(self) -> int:
         return max(4, min(WINDOW, ROWS_IN_MEMORY // max(1, len(self.lanes))))
@@ -75,13 +66,13 @@ class Schedule:
             if len(self.lanes) >= MAX_LANES:
                 dropped += self._make_room(job.order)
             if len(self.lanes) >= MAX_LANES:
-                self.more_lanes = True
+                self.beyond = True
                 return [*dropped, job]
             window = self._open(job.lane, self.more_lanes)
             dropped += self._narrow()
         if window.more and (window.tail is None or job.order > window.tail):
             return [*dropped, job]
-        insort(window.rows, job, key=_order)
+        insort(window.rows, job, key=order_of)
         if window.rows[0] is job:
             self._head_changed(job.lane, window)
         return dropped + window.cut(2 * self.window_size())
@@ -89,14 +80,14 @@ class Schedule:
     def discard(self, job: Job) -> None:
         """Forget a job that is not to run; nothing happens where it is not in memory."""
         window = self.lanes.get(job.lane)
-        if window is None or (index := _index(window.rows, job)) is None:
+        if window is None or (index := window.index(job)) is None:
             return
         del window.rows[index]
         if index == 0:
             self._head_changed(job.lane, window)
         self._refill(job.lane, window)
         self._taken += 1
-        if self.more_lanes and self._taken >= MAX_LANES:
+        if self.beyond and self._taken >= MAX_LANES:
             self._load_lanes()
 
     def head(self, held: Callable[[Lane], bool]) -> Job | None:
@@ -110,6 +101,7 @@ class Schedule:
             if held(lane):
                 heappop(self._heads)
                 self._held.add(lane)
+                self._look_beyond()
                 continue
             return window.rows[0]
         return None
@@ -119,6 +111,10 @@ class Schedule:
         held, self._held = self._held, set()
         for lane in held:
             self._head_changed(lane, self.lanes[lane])
+        if self._loading_lanes:
+            self._outdated = True
+        elif self.absent:
+            self._load_lanes()
 
     def answered(self, lane: Lane) -> Window | None:
         """The window that an answer of the store belongs to, or None where nothing can be done with it."""
@@ -136,24 +132,29 @@ class Schedule:
         window = self.lanes[lane]
         window.more, window.tail = more, last
         window.rows += fresh
-        window.rows.sort(key=_order)
+        window.rows.sort(key=order_of)
         dropped = window.cut(2 * self.window_size())
         self._head_changed(lane, window)
         self._refill(lane, window)
         return dropped
 
-    def lanes_loaded(self, lanes: Sequence[Lane], more: bool) -> list[Job]:
+    def lanes_loaded(
+        self, lanes: Sequence[Lane], more: bool, held: Callable[[Lane], bool] = lambda _lane: False
+    ) -> list[Job]:
         """Lanes of the store, best head first. Returns the jobs of worse lanes that make room for them."""
-        self._loading_lanes, self.more_lanes = False, more
-        best = set(lanes)
-        fresh = [lane for lane in lanes if lane not in self.lanes]
+        self._loading_lanes, self.beyond = False, more
+        best = {lane for lane in lanes if not held(lane)}
+        fresh = [lane for lane in lanes if lane in best and lane not in self.lanes]
+        self.absent = self.absent or any(lane not in best and lane not in self.lanes for lane in lanes)
         excess = len(self.lanes) + len(fresh) - MAX_LANES
         dropped = self._evict(excess, lambda lane, _: lane not in best) if excess > 0 else []
         for lane in fresh:
             if len(self.lanes) >= MAX_LANES:
-                self.more_lanes = True
+                self.beyond = True
                 break
             self._open(lane, more=True)
+        if self._outdated or (self.beyond and self._without != self._gates()):
+            self._load_lanes()
         return dropped + self._narrow()
 
     def _open(self, lane: Lane, more: bool) -> Window:
@@ -171,20 +172,24 @@ class Schedule:
         return [job for window in self.lanes.values() for job in window.cut(limit)]
 
     def _make_room(self, order: Order) -> list[Job]:
-        if self._worst is not None and order >= self._worst:
+        if not self._held and self._worst is not None and order >= self._worst:
             return []
         dropped = self._evict(max(1, MAX_LANES // 8), lambda _, head: head > order)
         self._worst = max((w.rows[0].order for w in self.lanes.values() if w.rows), default=order)
         return dropped
 
     def _evict(self, count: int, allowed: Callable[[Lane, Order], bool]) -> list[Job]:
-        """Let memory forget the lanes with the worst heads."""
-        heads = [(w.rows[0].order, lane) for lane, w in self.lanes.items() if w.rows and not w.loading]
+        """Let memory forget the lanes that are held, and those with the worst heads."""
+        heads = [(lane in self._held, w.rows[0].order, lane) for lane, w in self.lanes.items()
+                 if w.rows and not w.loading]  # fmt: skip
         dropped = []
-        for _, lane in nlargest(count, [(head, lane) for head, lane in heads if allowed(lane, head)]):
+        for held, _, lane in nlargest(count, [one for one in heads if one[0] or allowed(one[2], one[1])]):
             dropped += self.lanes.pop(lane).rows
             self._held.discard(lane)
-            self.more_lanes = True
+            if held:
+                self.absent = True
+            else:
+                self.beyond = True
         return dropped
 
     def _head_changed(self, lane: Lane, window: Window) -> None:
@@ -212,13 +217,18 @@ class Schedule:
         elif not window.rows and not window.loading:
             del self.lanes[lane]
             self._held.discard(lane)
-            if self.more_lanes and len(self.lanes) < max(1, MAX_LANES // 2):
-                self._load_lanes()
+            self._look_beyond()
+
+    def _look_beyond(self) -> None:
+        if self.beyond and len(self.lanes) - len(self._held) < max(1, MAX_LANES // 2):
+            self._load_lanes()
 
     def _load_lanes(self) -> None:
         if not self._loading_lanes:
-            self._loading_lanes, self._taken = True, 0
-            self._ask(LoadLanes(MAX_LANES))
+            self._loading_lanes, self._outdated, self._taken = True, False, 0
+            self._without = self._gates()
+            self.absent = bool(self._without)
+            self._ask(LoadLanes(MAX_LANES, self._without))
 
     def validate(self) -> None:
         """Raise AssertionError where an invariant is broken; for tests."""
@@ -226,7 +236,8 @@ class Schedule:
         assert len(self.lanes) <= MAX_LANES
         assert set(self.lanes) >= self._held
         assert len(self._heads) <= 2 * len(self.lanes) + 65
-        assert self.lanes or not self.more_lanes or self._loading_lanes, "nobody asks for further lanes"
+        asks = self._loading_lanes or self.absent
+        assert self.lanes or not self.beyond or asks, "nobody asks for further lanes"
         for lane, window in self.lanes.items():
             orders = [job.order for job in window.rows]
             assert orders == sorted(set(orders)), f"lane {lane} out of order"
@@ -235,12 +246,3 @@ class Schedule:
             assert not window.rows or (self._worst is not None and orders[0] <= self._worst)
             if window.rows and lane not in self._held:
                 assert (orders[0], lane) in heads, f"head of {lane} is lost"
-
-
-def _order(job: Job) -> Order:
-    return job.order
-
-
-def _index(rows: list[Job], job: Job) -> int | None:
-    index = bisect_left(rows, job.order, key=_order)
-    return index if index < len(rows) and rows[index].id == job.id else None

@@ -37,7 +37,12 @@ def take(stream: EventStream, count: int) -> list[Event]:
 def subscribed(peer: Peer, stream: EventStream) -> None:
     """The stream is at the present, and the daemon sends it what happens from now on."""
     deadline = Deadline(10)
-    while stream._welcome is None or stream._page is not None or b"sys." not in peer.subscriptions:
+    while (
+        stream._welcome is None
+        or stream._behind
+        or stream._page is not None
+        or b"sys." not in peer.subscriptions
+    ):
         deadline.left("the present")
         stream.step(time.monotonic() + 0.01)
 

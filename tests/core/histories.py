@@ -4,13 +4,20 @@ from collections.abc import Callable
 from random import Random
 
 from fetchd.daemon.core import inputs
-from fetchd.protocol.job import State
+from fetchd.protocol.job import Cleanup, State
 
+from . import clients
 from .make import SECOND
 from .simulator import Simulation
 from .workers import Worker
 
 POLICIES = ("fail", "skip", "rename", "overwrite")
+OWNERS = ("uid:1", "uid:2")
+VERBS: tuple[inputs.VerbName, ...] = ("cancel", "pause", "resume", "retry", "remove")
+BULK: tuple[tuple[inputs.VerbName, bool], ...] = (
+    ("cancel", False), ("pause", False), ("resume", False), ("resume", False), ("retry", False),
+    ("retry", True), ("remove", False), ("remove", True),
+)  # fmt: skip
 
 
 def step(sim: Simulation, jobs: int, lanes: int) -> None:
@@ -20,7 +27,11 @@ def step(sim: Simulation, jobs: int, lanes: int) -> None:
         sim.crash()
     moves: list[tuple[float, Callable[[], None]]] = [
         (0.8, lambda: submit(sim, rng, jobs, lanes)),
-        (0.3, lambda: sim.cancel(*(f"j{rng.randrange(jobs)}" for _ in range(rng.randint(1, 2))))),
+        (sim.verbs, lambda: one_by_one(sim, rng, jobs)),
+        (sim.verbs / 8, lambda: in_bulk(sim, rng)),
+        (sim.verbs / 10, lambda: clients.clean(sim, f"j{rng.randrange(jobs)}")),
+        (sim.verbs / 10, lambda: clients.prune(sim)),
+        (sim.faults / 4, sim.configure),
         (0.7, lambda: pass_time(sim, rng)),
         (sim.faults / 4, lambda: sim.turn(inputs.Drain(now=rng.random() < 0.2))),
         (sim.faults / 4, sim.crash),
@@ -44,7 +55,8 @@ def work(sim: Simulation) -> list[tuple[float, Callable[[], None]]]:
         moves.append((4, lambda: sim.turn(sim.results.pop(sim.rng.randrange(len(sim.results))))))
     if mail := [worker for worker in sim.pool.values() if worker.mail]:
         moves.append((8, lambda: read(sim, mail)))
-    if alive := [w for w in sim.pool.values() if w.alive and (w.job or not w.ready or sim.faults)]:
+    busy = [w for w in sim.pool.values() if w.alive and not w.mute]
+    if alive := [w for w in busy if w.job or not w.ready or sim.faults]:
         moves.append((6, lambda: sim.rng.choice(alive).step(sim.rng, sim.faults, sim.failures)))
     return moves
 
@@ -54,24 +66,42 @@ def read(sim: Simulation, mail: list[Worker]) -> None:
     worker = sim.rng.choice(mail)
     count = sim.rng.randint(1, 3)
     events, worker.mail[:count] = worker.mail[:count], []
-    sim.turn(*events)
+    sim.turn(*(sim.heard(worker, event) for event in events))
 
 
 def submit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
     specs = []
+    mine = rng.randrange(2)
     for _ in range(rng.choice([1, 1, 1, 4, 20])):
         number = rng.randrange(jobs)
+        if rng.random() < 0.98:
+            number += (number + mine) % 2
         # the same ID means the same job, nearly always
         own = Random(number if rng.random() < 0.98 else None)
         spec = {
             "job_id": f"j{number}", "host": f"h{own.randrange(lanes)}.test",
             "priority": own.choice([0, 0, 5]), "if_exists": own.choice(POLICIES),
             "retries": own.choice([1, 3, 8]), "secrets": own.choice([None, None, b"secret"]),
+            "cleanup": Cleanup(success=own.choice([None, None, False]), failure=own.choice([None, False])),
         }  # fmt: skip
         if own.random() < 0.4:
             spec["name"] = f"n{own.randrange(3)}"
         specs.append(spec)
-    sim.submit(*specs)
+    clients.submit(sim, *specs, owner=OWNERS[mine])
+
+
+def one_by_one(sim: Simulation, rng: Random, jobs: int) -> None:
+    ids = [f"j{rng.randrange(jobs + 1)}" for _ in range(rng.randint(1, 2))]
+    verb = rng.choice(VERBS)
+    if rng.random() < 0.7:
+        ids = [rng.choice(sorted(sim.truth))] if sim.truth else ids
+    owner = sim.truth[ids[0]].owner if ids[0] in sim.truth else rng.choice(OWNERS)
+    clients.verb(sim, verb, *ids, owner=owner)
+
+
+def in_bulk(sim: Simulation, rng: Random) -> None:
+    verb, failed = rng.choice(BULK)
+    clients.bulk(sim, verb, failed=failed, owner=rng.choice(OWNERS))
 
 
 def pass_time(sim: Simulation, rng: Random) -> None:
@@ -83,9 +113,31 @@ def pass_time(sim: Simulation, rng: Random) -> None:
     sim.turn(inputs.Tick())
 
 
-def rest(sim: Simulation, limit: int = 20_000) -> None:
+def rest(sim: Simulation) -> None:
     """Without any further fault, everything comes to an end, and the end is right."""
     sim.faults = sim.failures = 0.0
+    come_to_rest(sim)
+    sim.watch.at_rest(sim.store.jobs)
+    # what was paused goes on, and what was kept is deleted at last
+    for owner in OWNERS:
+        clients.bulk(sim, "resume", owner=owner)
+    come_to_rest(sim)
+    assert all(job.terminal for job in sim.truth.values()), f"not done: {unfinished(sim)}"
+    for job in sim.store.jobs.values():
+        delivered = job.state is State.COMPLETED and job.reason is None
+        assert sim.published[job.seq] >= delivered, f"{job.id} is completed and not there"
+        assert job.state is not State.CANCELLED or not sim.published[job.seq]
+    sim.mono += 10 * sim.core.settings.keep_failed
+    clients.prune(sim)
+    come_to_rest(sim)
+    assert not sim.workspaces, f"{sim.workspaces} are left behind"
+    assert not sim.store.secrets, f"secrets of {sim.store.secrets} are left behind"
+    assert not any(job.kept_until for job in sim.store.jobs.values())
+    assert not sim.core.ledger.paths
+
+
+def come_to_rest(sim: Simulation, limit: int = 20_000) -> None:
+    """Until nothing happens any more but what somebody has to ask for."""
     for _ in range(limit):
         if sim.exited or sim.core.draining:
             sim.crash()
@@ -96,7 +148,7 @@ def rest(sim: Simulation, limit: int = 20_000) -> None:
         elif open_asks := [ask for ask in sim.asks if not ask.answers and not ask.refused]:
             for ask in open_asks:
                 sim.send(ask)
-        elif all(job.terminal for job in sim.truth.values()):
+        elif not unfinished(sim):
             break
         else:
             deadline = sim.core.next_deadline(sim.mono)
@@ -107,21 +159,24 @@ def rest(sim: Simulation, limit: int = 20_000) -> None:
         raise AssertionError(f"no end: {unfinished(sim)}")
     sim.check()
     assert sim.truth == sim.store.jobs
-    kept = {job.id for job in sim.store.jobs.values() if job.kept_until}
-    assert all(sim.store.jobs[job_id].state is State.FAILED for job_id in kept)
-    assert sim.workspaces <= kept, f"{sim.workspaces - kept} are left behind"
-    ledger = sim.core.ledger
-    assert (len(ledger.live), len(ledger.unsettled), ledger.paths) == (0, 0, {})
+    assert (len(sim.core.intents), len(sim.store.intents)) == (0, 0), "an intent is never done"
+    jobs = sim.store.jobs
+    needed = {i for i, job in jobs.items() if job.kept_until or (job.attempt and not job.terminal)}
+    assert set(sim.workspaces) <= needed, f"{set(sim.workspaces) - needed} are left behind"
+    kept = {i for i, job in jobs.items() if job.kept_until or not job.terminal}
     assert sim.store.secrets <= kept, f"secrets of {sim.store.secrets - kept} are left behind"
-    for job in sim.store.jobs.values():
-        delivered = job.state is State.COMPLETED and job.reason is None
-        assert sim.published[job.id] >= delivered, f"{job.id} is completed and not there"
-        assert job.id not in sim.cancelled or job.state is State.CANCELLED
-        assert job.state is not State.CANCELLED or not sim.published[job.id]
+    assert {i for i, job in jobs.items() if job.secret and not job.terminal} <= sim.store.secrets
+    ledger = sim.core.ledger
+    held = [job for job in ledger.live.values() if sim.core.gates.holding(job.lane) is None]
+    assert (held, len(ledger.unsettled), ledger.forgotten) == ([], 0, {})
 
 
 def unfinished(sim: Simulation) -> list[str]:
-    return [f"{job.id}: {job.state}" for job in sim.truth.values() if not job.terminal]
+    """What is neither over nor held by a user."""
+    return [
+        f"{job.id}: {job.state}" for job in sim.truth.values()
+        if sim.core.gates.shown(job)[0] is not State.PAUSED and not job.terminal
+    ]  # fmt: skip
 
 
 def live(seed: int) -> Simulation:
@@ -132,6 +187,7 @@ def live(seed: int) -> Simulation:
     # looking at everything after every input takes half of the time, and the ends are looked at in any case
     sim.validating = checked = rng.random() < 0.4
     sim.store_speed = rng.choice([0.5, 6])
+    sim.verbs = rng.choice([0.3, 1.0, 3.0])
     for _ in range(rng.choice([50, 150, 400])):
         step(sim, jobs, lanes)
         if checked:

@@ -56,6 +56,16 @@ def cancel(*ids: str, req: str = "", known: dict[str, Job] | None = None) -> inp
     return inputs.Verb(request(req or "c-" + "-".join(ids)), "cancel", ids, known or {})
 
 
+def verb(name: inputs.VerbName, *ids: str, req: str = "", known: dict[str, Job] | None = None) -> inputs.Verb:
+    """A verb for jobs whose secrets are all there as far as the store knows."""
+    asked = request(req or f"{name}-" + "-".join(ids))
+    return inputs.Verb(asked, name, ids, known or {}, frozenset(ids))
+
+
+def bulk(name: inputs.VerbName, *, failed: bool = False, req: str = "", owner: str = "uid:1") -> inputs.Bulk:
+    return inputs.Bulk(request(req or f"bulk-{name}-{failed}", owner), name, failed)
+
+
 def new_core(now: Moment | None = None, *, workers: int = 2, **loaded: Any) -> tuple[Core, list[Command]]:
     """A started core whose store has no lanes and no waits, and what it did first."""
     core = Core(Settings(workers=workers, default_area=AREA), Loaded(**loaded))
@@ -108,6 +118,11 @@ class Walk:
     def say(self, report: mailbox.Report, slot: int = 0) -> list[Command]:
         """A report of the worker in a slot."""
         return self.do(inputs.WorkerReport(slot, self.core.pool.slots[slot].incarnation, report))
+
+    def forgotten(self) -> "Walk":
+        """As if the job had never been."""
+        self.core, self.commands = new_core(workers=1)
+        return self
 
     def settle(self) -> list[Command]:
         return self.do(inputs.Committed(self.core.ledger.stamp))

@@ -9,20 +9,20 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.job import Job, Lane, Moment, join
 from fetchd.daemon.core.settings import Settings
-from fetchd.protocol.control import Outcomes, Submitted
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 
-from .make import AREA, SECOND, WALL, intake, request
+from .clients import Ask, Lookup, answered, look_up
+from .make import AREA, SECOND, WALL
 from .store import FakeStore
-from .workers import Worker
+from .watch import Watch
+from .workers import FINAL, Worker
 
 ATTEMPTED = (State.RUNNING, State.PUBLISHING)
 
@@ -36,13 +36,11 @@ class Batch:
 
 
 @dataclass
-class Ask:
-    """A request of a client, which it may repeat."""
+class Workspace:
+    """What lies in one: which job wrote it, and under which generation."""
 
-    make: Callable[[FakeStore], inputs.Submit | inputs.Verb]
-    request: inputs.Request
-    answers: list[object] = field(default_factory=list)
-    refused: list[Code] = field(default_factory=list)
+    seq: int
+    generation: int
 
 
 class Simulation:
@@ -54,17 +52,19 @@ class Simulation:
         self.faults = faults
         self.failures = self.rng.choice([0.0, 0.1, 0.4]) if faults else 0.0
         self.store_speed = 6.0
+        self.verbs = 0.3
         self.occupied: set[str] = set()
         self.workers = workers or self.rng.randint(1, 3)
         self.whole_stamps = self.rng.random() < 0.5
         self.mono = 100 * SECOND
         self.store = FakeStore()
-        self.published: Counter[str] = Counter()
-        self.workspaces: set[str] = set()
+        self.published: Counter[int] = Counter()
+        self.workspaces: dict[str, Workspace] = {}
         self.asks: list[Ask] = []
-        self.cancelled: set[str] = set()
+        self.watch = Watch()
         self.dispatched: list[str] = []
         self.inputs = 0
+        self.ran = False
         self.files: dict[str, deque[c.Command]] = {}
         self.results: list[inputs.Input] = []
         self._begin()
@@ -72,10 +72,14 @@ class Simulation:
     # the daemon's life
 
     def _begin(self) -> None:
-        """A new core from what is committed; nothing of the old one is left."""
-        self.core = Core(
-            Settings(workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND), self.store.load()
-        )
+        """A new core from what is committed. Of the old one only needed workspaces are left."""
+        rows = self.store.jobs
+        self.workspaces = {
+            i: workspace
+            for i, workspace in self.workspaces.items()
+            if i in rows and (not rows[i].terminal or rows[i].kept_until)
+        }
+        self.core = Core(self.settings(), self.store.load())
         self.truth = dict(self.store.jobs)
         self.pool: dict[tuple[int, int], Worker] = {}
         self.calls: deque[Callable[[], object]] = deque()
@@ -83,10 +87,19 @@ class Simulation:
         self.in_flight: Batch | None = None
         self.pending = Batch()
         self.exited = False
-        rows = self.store.jobs
-        self.workspaces -= {i for i in self.workspaces if rows[i].terminal and not rows[i].kept_until}
         self.take(self.core.start(self.moment()))
         self.end_turn()
+
+    def settings(self) -> Settings:
+        return Settings(
+            workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND, keep_failed=30 * SECOND,
+            start_timeout=10 * SECOND,
+        )  # fmt: skip
+
+    def configure(self) -> None:
+        """Another number of workers."""
+        self.workers = self.rng.randint(1, 4)
+        self.turn(inputs.Configure(self.settings()))
 
     def crash(self) -> None:
         """Power cut: all that is not committed is gone."""
@@ -118,7 +131,10 @@ class Simulation:
 
     def handle(self, event: inputs.Input) -> None:
         self.inputs += 1
+        self.watch.begin(event, self.inputs, self.core)
+        self.ran = False
         self.take(self.core.handle(event, self.moment()))
+        assert not self.ran or self.core.pool.busy() <= self.core.pool.size
         if self.validating:
             self.core.validate()
         deadline = self.core.next_deadline(self.mono)
@@ -128,6 +144,12 @@ class Simulation:
         for command in commands:
             if isinstance(command, c.SaveJob):
                 self._saved(command.job)
+            elif isinstance(command, c.Forget):
+                self.watch.removable(self.truth.pop(command.job.id))
+            elif isinstance(command, c.Progress):
+                assert self.truth[command.job].state is State.RUNNING, f"{command.job} goes on"
+            elif isinstance(command, c.Refuse):
+                self.watch.refused()
             if isinstance(command, c.Durable):
                 self.pending.durables.append(command)
             elif isinstance(command, c.Effect):
@@ -139,14 +161,21 @@ class Simulation:
 
     def _saved(self, job: Job) -> None:
         old = self.truth.get(job.id)
+        self.watch.changed(old, job)
         if job.state is State.RUNNING and old is not None and old.state is State.QUEUED:
             better = self.validating and [
                 o.id for o in self.truth.values()
                 if o.state is State.QUEUED and o.lane == job.lane and o.order < job.order
+                and not self.deferred(o)
             ]  # fmt: skip
             assert not better, f"{job.id} overtakes {better}"
             self.dispatched.append(job.id)
+            self.ran = True
         self.truth[job.id] = job
+
+    def deferred(self, job: Job) -> bool:
+        """Whether an earlier attempt of the job is still stopping."""
+        return job.id in self.core.runs or job.id in self.core.ending
 
     def end_turn(self) -> None:
         if self.in_flight is not None:
@@ -175,7 +204,7 @@ class Simulation:
         if answer is None:
             self.start_anew()
         elif isinstance(answer, Batch):
-            stamps = [d.stamp for d in answer.durables if isinstance(d, c.SaveJob)]
+            stamps = [d.stamp for d in answer.durables if isinstance(d, c.SaveJob | c.Forget)]
             if self.whole_stamps:
                 stamps += [d.stamp for d in answer.durables if isinstance(d, c.SaveReply)]
             if stamps:
@@ -186,6 +215,8 @@ class Simulation:
             self.end_turn()
         elif isinstance(answer, Ask):
             pass  # answered from the stored reply
+        elif isinstance(answer, Lookup):
+            self.turn(*answer.events(self.core))
         else:
             self.turn(answer)  # type: ignore[arg-type]
 
@@ -194,7 +225,11 @@ class Simulation:
     def execute(self, effect: c.Effect) -> None:
         if isinstance(effect, c.Reply | c.Refuse):
             self._reply(effect)
+        elif isinstance(effect, c.LoadChunk):
+            self.calls.append(lambda: self.store.answer(effect))
         elif isinstance(effect, c.Seal | c.Publish | c.Clean):
+            if isinstance(effect, c.Clean):
+                assert not self.holders(effect.job.id), f"the workspace of {effect.job.id} is in use"
             self.files.setdefault(effect.job.id, deque()).append(effect)
         elif isinstance(effect, c.Exit):
             self.exited = True
@@ -203,6 +238,7 @@ class Simulation:
             worker = self.pool[effect.slot, effect.incarnation] = Worker(effect.slot, effect.incarnation)
             if self.chance(0.5):
                 worker.die(inputs.Gone.SPAWN_FAILED)
+            worker.mute = self.chance(0.3)
         else:
             assert isinstance(effect, c.Kill | c.AssignJob | c.StopAttempt | c.AllowRestart)
             worker = self.pool[effect.slot, effect.incarnation]
@@ -215,24 +251,36 @@ class Simulation:
         elif isinstance(effect, c.StopAttempt):
             worker.stop(effect)
         elif isinstance(effect, c.AllowRestart):
-            assert self.store.jobs[effect.job].generation >= effect.generation
+            stored = self.store.jobs.get(effect.job)
+            assert stored is None or stored.generation >= effect.generation
             worker.proceed(effect)
         elif isinstance(effect, c.AssignJob):
-            job, stored = effect.job, self.store.jobs[effect.job.id]
-            assert stored.attempt == job.attempt, "an attempt that is not on disk"
-            assert worker.job is None
-            assert worker.ready
-            live = [w.job.id for w in self.pool.values() if w.job is not None]
-            assert job.id not in live, f"{job.id} has two live attempts"
-            assert len(live) < self.workers
-            self.workspaces.add(job.id)
-            if self.chance(0.6):
-                code = self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
-                worker.mail.append(
-                    inputs.AssignRefused(worker.slot, worker.incarnation, job.id, job.attempt, code, "")
-                )
+            job, stored = effect.job, self.store.jobs.get(effect.job.id)
+            if stored is None or stored.seq != job.seq:
+                assert job.seq in self.store.removed, "a job that is not on disk"
             else:
-                worker.assign(effect, deaf=self.chance(1))
+                assert stored.attempt == job.attempt, "an attempt that is not on disk"
+            assert worker.holds is None
+            assert worker.ready
+            assert not self.holders(job.id), f"{job.id} has two live attempts"
+            assert len([w for w in self.pool.values() if w.holds]) < len(self.core.pool.slots)
+            worker.holds = worker.preparing = job
+            worker.aborted = False
+            self.files.setdefault(job.id, deque()).append(effect)
+
+    def holders(self, job_id: str) -> list[Worker]:
+        """The workers that may be at work on a job, as far as the supervisor can know."""
+        return [worker for worker in self.pool.values() if worker.holds and worker.holds.id == job_id]
+
+    def heard(self, worker: Worker, event: inputs.Input) -> inputs.Input:
+        """A message of a worker has been read; after the last one the workspace is taken from it."""
+        final = isinstance(event, inputs.WorkerReport) and isinstance(event.report, FINAL)
+        if final and isinstance(event, inputs.WorkerReport) and worker.holds:
+            if event.report.job == worker.holds.id:
+                worker.holds = None
+        elif isinstance(event, inputs.AssignRefused | inputs.WorkerGone):
+            worker.holds = None
+        return event
 
     def _reply(self, effect: c.Reply | c.Refuse) -> None:
         ask = effect.token
@@ -240,15 +288,8 @@ class Simulation:
         if isinstance(effect, c.Refuse):
             ask.refused.append(effect.code)
             return
-        body = effect.body
-        ask.answers.append(body)
-        assert body == ask.answers[0], "a repeated request got another answer"
-        if isinstance(body, Submitted):
-            assert all(one.id in self.store.jobs for one in body.jobs), "acknowledged and not on disk"
-        if isinstance(body, Outcomes):
-            done = {one.id for one in body.jobs if one.code is None}
-            assert all(self.store.jobs[job_id].state is State.CANCELLED for job_id in done)
-            self.cancelled |= done
+        answered(ask, effect.body, self.store)
+        self.watch.acked(ask.owner, ask.req)
 
     # files
 
@@ -258,8 +299,9 @@ class Simulation:
         command = queue.popleft()
         if not queue:
             del self.files[job_id]
-        assert isinstance(command, c.ProbeName | c.Seal | c.Publish | c.Clean)
+        assert isinstance(command, c.ProbeName | c.Seal | c.Publish | c.Clean | c.AssignJob)
         job = command.job
+        published = self.published[job.seq]
         who: tuple[str, int] = job.id, job.attempt
         lost, exists, broken = self.chance(0.6), self.chance(0.8), self.chance(0.1)
         if isinstance(command, c.ProbeName):
@@ -271,64 +313,52 @@ class Simulation:
                     taken.add(name)
             self.results.append(inputs.NameProbed(*who, command.names, frozenset(taken)))
         elif isinstance(command, c.Clean):
-            assert self.store.jobs[job.id].terminal
-            assert all(w.job is None or w.job.id != job.id for w in self.pool.values()), "still at work"
-            self.workspaces.discard(job.id)
-        elif broken or (lost and not self.published[job.id]):
+            self.workspaces.pop(job.id, None)
+        elif isinstance(command, c.AssignJob):
+            self._prepare(command)
+        elif broken or (lost and not published):
             self.results.append(inputs.FileRefused(*who, Code.IO_ERROR, "", lost=lost))
         elif isinstance(command, c.Seal):
             self.results.append(inputs.Sealed(*who, command.size, 7, 8))
-        elif exists and not self.published[job.id]:
+        elif exists and not published:
             self.occupied.add(str(job.path))
             self.results.append(inputs.FileRefused(*who, Code.EXISTS, ""))
         else:
             assert self.store.jobs[job.id].state in (State.PUBLISHING, State.COMPLETED)
-            self.published[job.id] = 1
+            self.published[job.seq] = 1
             self.results.append(inputs.Published(*who))
+
+    def _prepare(self, command: c.AssignJob) -> None:
+        """A workspace is made, or what lies there is kept, where it is of this generation."""
+        job = command.job
+        workspace = self.workspaces.get(job.id)
+        if workspace is not None and workspace.generation == job.generation:
+            assert workspace.seq == job.seq, f"{job.id} goes on from the bytes of another job"
+        self.workspaces[job.id] = Workspace(job.seq, job.generation)
+        worker = self.pool.get((command.slot, command.incarnation))
+        if worker is None or not worker.alive:
+            return
+        worker.preparing = None
+        if worker.aborted or self.chance(0.6):
+            code = self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
+            worker.mail.append(
+                inputs.AssignRefused(worker.slot, worker.incarnation, job.id, job.attempt, code, "")
+            )
+        else:
+            worker.assign(command, deaf=self.chance(1))
 
     # clients
 
-    def submit(self, *specs: dict[str, Any]) -> None:
-        """Ask for jobs; what the store knows of them is looked up in the order of its calls."""
-        jobs = tuple(intake(**spec) for spec in specs)
-
-        def make(store: FakeStore) -> inputs.Submit:
-            known = {one.id: store.jobs[one.id] for one in jobs if one.id in store.jobs}
-            paths = {
-                path: holder for one in jobs
-                if one.spec.name and (holder := store.reserved(path := join(one.directory, one.spec.name)))
-            }  # fmt: skip
-            return inputs.Submit(ask.request, jobs, known, paths)
-
-        ask = self._ask(make, f"s{[sorted(spec.items()) for spec in specs]}")
-
-    def cancel(self, *ids: str) -> None:
-        def make(store: FakeStore) -> inputs.Verb:
-            return inputs.Verb(ask.request, "cancel", ids, {i: store.jobs[i] for i in ids if i in store.jobs})
-
-        ask = self._ask(make, f"c{ids}")
-
-    def _ask(self, make: Callable[[FakeStore], inputs.Submit | inputs.Verb], text: str) -> Ask:
-        plain = request(f"r{len(self.asks)}")
-        ask = Ask(make, plain)
-        ask.request = inputs.Request(plain.owner, plain.req, text.encode(), ask)
+    def ask(self, make: Callable[[FakeStore], inputs.Input], owner: str, text: str) -> Ask:
+        """A request of a client; what the store knows of its jobs is looked up in the order of its calls."""
+        ask = Ask(make, owner, f"r{len(self.asks)}", text)
         self.asks.append(ask)
         self.send(ask)
         return ask
 
     def send(self, ask: Ask) -> None:
         """Send a request, for the first time or again."""
-
-        def look_up() -> object:
-            stored = self.store.replies.get((ask.request.owner, ask.request.req))
-            if stored is None:
-                return ask.make(self.store)
-            assert stored.digest == ask.request.digest
-            ask.answers.append(stored.reply)
-            assert stored.reply == ask.answers[0], "a repeated request got another answer"
-            return ask
-
-        self.calls.append(look_up)
+        self.calls.append(lambda: look_up(ask, self.store))
 
     # chance, and the check of everything
 
@@ -343,16 +373,20 @@ class Simulation:
         assert core.ledger.counts == dict.fromkeys(State, 0) | Counter(
             job.state for job in self.truth.values()
         )
+        completed = [job for job in self.truth.values() if job.state is State.COMPLETED]
+        assert core.delivered == sum(job.size for job in completed)
         lanes: dict[Lane, list[Job]] = {}
         for job in self.truth.values():
             if job.state is State.QUEUED:
-                lanes.setdefault(job.lane, []).append(job)
+                if not self.deferred(job):
+                    lanes.setdefault(job.lane, []).append(job)
             elif job.state is State.WAITING:
                 horizon = core.waiting.horizon
                 near = horizon is None or job.wait_until <= horizon
                 assert (job.id in core.ledger.live) == near, f"{job.id} waits unseen"
             else:
-                assert (job.id in core.ledger.live) == (job.state in ATTEMPTED)
+                pausing = job.state is State.PAUSED and job.id in core.runs
+                assert (job.id in core.ledger.live) == (job.state in ATTEMPTED or pausing)
         assert set(lanes) <= set(core.schedule.lanes) or core.schedule.more_lanes, "a lane is lost"
         for lane, window in core.schedule.lanes.items():
             tail = window.tail

@@ -56,6 +56,8 @@ def test_a_held_lane_is_passed_over_and_taken_up_again() -> None:
     core, _ = make.new_core(workers=2, gates=(gate("host"),))
     core.handle(submit(intake("held")), moment())
     core.handle(submit(intake("free", host="b.test")), moment())
+    for host in ("a.test", "b.test"):
+        core.handle(inputs.WindowLoaded(make.lane(host), (), more=False), moment())
     core.validate()
     assert set(core.runs) == {"free"}
     core.gates.open(gate("host").key)

@@ -179,7 +179,7 @@ def test_lanes_in_memory_narrow_each_other(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_burst_of_unsettled_jobs_does_not_fill_the_window() -> None:
     core, _ = make.new_core(workers=1)
-    core.schedule.more_lanes = True
+    core.schedule.beyond = True
     events = [submit(*(intake(f"j{n}-{m}") for m in range(100))) for n in range(10)]
     for event in events:
         core.handle(event, moment())

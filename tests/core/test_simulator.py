@@ -8,13 +8,13 @@ import os
 
 import pytest
 
-from fetchd.daemon.core import schedule, waiting
+from fetchd.daemon.core import bulk, core, schedule, waiting
 from fetchd.protocol.job import State
 
-from . import histories
+from . import clients, histories
 from .simulator import Simulation
 
-HISTORIES = int(os.environ.get("FETCHD_SIM", "2500"))
+HISTORIES = int(os.environ.get("FETCHD_SIM", "1500"))
 FIRST = int(os.environ.get("FETCHD_SIM_SEED", "0"))
 PARTS = 10
 
@@ -26,6 +26,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "WINDOW", 4)
     monkeypatch.setattr(schedule, "ROWS_IN_MEMORY", 16)
     monkeypatch.setattr(waiting, "IN_MEMORY", 4)
+    for module in (bulk, core):
+        monkeypatch.setattr(module, "CHUNK", 3)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -45,7 +47,8 @@ def test_memory_does_not_grow_with_the_queue(lanes: int) -> None:
     sim.validating = False  # it would look at every job after every input
     jobs, most = 20_000, 0
     for start in range(0, jobs, 500):
-        sim.submit(*({"job_id": f"j{n}", "host": f"h{n % lanes}.test"} for n in range(start, start + 500)))
+        numbers = range(start, start + 500)
+        clients.submit(sim, *({"job_id": f"j{n}", "host": f"h{n % lanes}.test"} for n in numbers))
         settle(sim)
         most = max(most, len(sim.core.ledger.live))
     sim.check()
@@ -60,7 +63,7 @@ def test_memory_does_not_grow_with_the_queue(lanes: int) -> None:
             if worker.alive:
                 worker.step(sim.rng, 0.0, 0.0)
             if worker.mail:
-                sim.turn(*worker.mail)
+                sim.turn(*(sim.heard(worker, event) for event in worker.mail))
                 worker.mail.clear()
         settle(sim)
         ran = sim.core.ledger.counts[State.COMPLETED]

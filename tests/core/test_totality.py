@@ -1,9 +1,10 @@
 """Every input in every situation of a job: nothing is raised and the invariants hold."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.commands import AssignJob, Clean, Publish, Seal, Spawn
@@ -82,6 +83,50 @@ def cancelled_while_running() -> Walk:
     return walk
 
 
+def after(*verbs: inputs.VerbName, steps: tuple[str, ...] = ("respond",)) -> Callable[[], Walk]:
+    """The verbs on a job whose worker does not stop."""
+
+    def lead() -> Walk:
+        walk = led(*steps)()
+        for number, name in enumerate(verbs):
+            walk.do(make.verb(name, "job", req=f"{number}"))
+        return walk
+
+    return lead
+
+
+def ending() -> Walk:
+    """Failed because of its name, while the worker still fetches."""
+    walk = led("respond")()
+    walk.name(taken=("f", "f (1)"))
+    return walk
+
+
+def used_again() -> Walk:
+    walk = after("remove")()
+    walk.do(submit(intake(), req="anew"))
+    return walk
+
+
+def kept() -> Walk:
+    walk = Walk(secrets=b"s")
+    walk.respond()
+    walk.say(make.failed(Code.NOT_FOUND, kept=500))
+    assert walk.job.kept_until
+    return walk
+
+
+def in_bulk(name: inputs.VerbName, *steps: str) -> Callable[[], Walk]:
+    """The verb for all jobs is acknowledged and not yet carried out."""
+
+    def lead() -> Walk:
+        walk = led(*steps)()
+        walk.do(make.bulk(name))
+        return walk
+
+    return lead
+
+
 def draining(*steps: str) -> Callable[[], Walk]:
     def lead() -> Walk:
         walk = led(*steps)()
@@ -107,6 +152,17 @@ SITUATIONS: dict[str, Callable[[], Walk]] = {
     "cancelled": cancelled_while_running,
     "cancelled before": only_in_the_store(state=State.CANCELLED),
     "unknown": unknown,
+    "pausing": after("pause"),
+    "pausing, resumed": after("pause", "resume"),
+    "cancelled, retried, still ending": after("cancel", "retry"),
+    "removed, still ending": after("remove"),
+    "removed and used again": used_again,
+    "failed, still ending": ending,
+    "failed and kept": kept,
+    "all are being cancelled": in_bulk("cancel", "respond"),
+    "all are being removed": in_bulk("remove", "finish"),
+    "all are being retried": in_bulk("retry"),
+    "closed queue": in_bulk("pause", "respond"),
     "draining, starting": draining(),
     "draining, responded": draining("respond"),
     "draining, publishing": draining("seal"),
@@ -139,6 +195,20 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
     lambda walk: submit(intake("new", name="f"), paths={"/data/f": "job"}),
     lambda walk: cancel("job", req="x", known=stored(walk)),
     lambda walk: cancel("nobody", "job", "job", req="x", known=stored(walk)),
+    *[
+        lambda walk, name=name: make.verb(name, "job", "job", req=f"v-{name}", known=stored(walk))
+        for name in get_args(inputs.VerbName)
+    ],
+    *[lambda walk, name=name: make.bulk(name, req=f"b-{name}") for name in get_args(inputs.VerbName)],
+    lambda walk: make.bulk("retry", failed=True),
+    lambda walk: make.bulk("remove", failed=True),
+    lambda walk: inputs.ChunkLoaded(number(walk), (), more=False),
+    lambda walk: inputs.ChunkLoaded(number(walk), row(walk), more=False),
+    lambda walk: inputs.ChunkLoaded(number(walk), stale(walk, state=State.PAUSED), more=True),
+    lambda walk: inputs.Expired(row(walk)),
+    lambda walk: inputs.Expired(stale(walk, state=State.FAILED, kept_until=5)),
+    lambda walk: inputs.Configure(replace(walk.core.settings, workers=3, idle_timeout=0)),
+    lambda walk: inputs.Configure(replace(walk.core.settings, workers=1, start_timeout=1)),
     lambda walk: inputs.Drain(now=False),
     lambda walk: inputs.Drain(now=True),
     lambda walk: inputs.Tick(),
@@ -179,6 +249,23 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
 
 def stored(walk: Walk) -> dict[str, Job]:
     return dict(walk.stored)
+
+
+def row(walk: Walk) -> tuple[Job, ...]:
+    """The job as the store may have it."""
+    found = walk.core.ledger.lookup("job", walk.stored)
+    return () if found is None else (found,)
+
+
+def stale(walk: Walk, **fields: Any) -> tuple[Job, ...]:
+    """The job as the store may have had it once, while memory knows better."""
+    known = walk.core.ledger.find("job") is not None
+    return (job("job", 1, **fields),) if known else ()
+
+
+def number(walk: Walk) -> int:
+    """The newest intent's."""
+    return max((intent.number for intent in walk.core.intents), default=1)
 
 
 def incarnation(walk: Walk, slot: int) -> int:

@@ -17,6 +17,7 @@ FAILURES = (
     Code.TLS_CERT, Code.IO_ERROR,
 )  # fmt: skip
 SIZE = 4 << 20
+FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
 
 
 @dataclass
@@ -35,9 +36,15 @@ class Worker:
     asking: bool = False
     stopping: bool = False
     deaf: bool = False
+    mute: bool = False  # never comes up
+    preparing: Job | None = None
+    aborted: bool = False
+    holds: Job | None = None  # until the supervisor has read that it does not any more
 
     def step(self, rng: Random, faults: float, failures: float) -> None:
         """Do the next thing."""
+        if self.mute:
+            return
         if not self.ready:
             self.ready = True
             self.mail.append(inputs.WorkerReady(self.slot, self.incarnation))
@@ -50,6 +57,8 @@ class Worker:
         name: dict[str, Any] = {"job": job.id, "attempt": job.attempt}
         if self.stopping:
             if not self.deaf:
+                if self.responded and rng.random() < 0.5:
+                    self.say(mailbox.Synced(**name, generation=self.generation, ranges=[(0, self.bytes)]))
                 self._over(mailbox.Stopped(**name, bytes=self.bytes))
         elif self.asking:
             return
@@ -120,7 +129,10 @@ class Worker:
         self.responded = self.asking = self.stopping = False
 
     def stop(self, command: StopAttempt) -> None:
-        if self.job is not None and (self.job.id, self.job.attempt) == (command.job, command.attempt):
+        if self.preparing is not None:
+            assert (self.preparing.id, self.preparing.attempt) == (command.job, command.attempt)
+            self.aborted = True
+        elif self.job is not None and (self.job.id, self.job.attempt) == (command.job, command.attempt):
             self.stopping = True
 
     def proceed(self, command: AllowRestart) -> None:

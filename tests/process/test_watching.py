@@ -5,12 +5,14 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cli import Fetchd, Running
 from support.daemon import DaemonProcess
 from support.look import until
 from support.origin import Origin, Resource
+from support.wait import IN_MODIFY, Watch
 
 from fetchd.client import Client, Job
 from fetchd.client.link import EVENTS_HWM
@@ -59,13 +61,13 @@ def table(daemon: DaemonProcess) -> list[tuple[int, str, str]]:
         database.close()
 
 
-def told(lines: list[dict[str, str]]) -> list[tuple[str, str, str]]:
+def told(lines: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
     return [(line["revision"], line["job"], line["type"]) for line in lines]
 
 
-def read_to(stream: Running, revision: int, lines: list[dict[str, str]]) -> None:
+def read_to(stream: Running, revision: int, lines: list[dict[str, Any]]) -> None:
     """Read JSON lines until that of a revision has come."""
-    while not lines or int(lines[-1]["revision"]) < revision:
+    while not lines or lines[-1]["revision"] < revision:
         lines += stream.read()
 
 
@@ -86,7 +88,7 @@ def test_early_late_and_stopped_watchers_end_with_the_truth(
         awake = fetchd.begin("follow", "held", *ids, "--progress", "json", quiet=True)
         events = fetchd.begin("events", "--since", "0", quiet=True)
         heard = [fetchd.begin("events", "--since", "0"), stopped, awake, events]
-        lines: list[dict[str, str]] = []
+        lines: list[dict[str, Any]] = []
         read_to(heard[0], client.status().revision, lines)
         stopped.signal(signal.SIGSTOP)
         events.signal(signal.SIGSTOP)
@@ -125,8 +127,6 @@ def _ends_with(events: Running, truth: list[tuple[int, str, str]]) -> None:
     """The stopped stream has caught up: its output grows until the last revision is in it."""
     assert events._file is not None
     name = Path(f"/proc/self/fd/{events._file.fileno()}")
-    from support.wait import IN_MODIFY, Watch
-
     with Watch(name, mask=IN_MODIFY) as watch:
         watch.until(lambda: f'"revision":{truth[-1][0]},"time"' in name.read_text()[-2000:], 30)
     events.interrupt()
@@ -166,11 +166,11 @@ def test_following_everything_goes_on_over_a_restart(
     follower.until("the daemon is back")
     with daemon.client() as client:
         url = origin.add("/new", Resource(size=10))
-        client.submit(url, directory=downloads, id="new").result(timeout=30)
-        follower.until("new: completed")
         origin._gates[0].open()
         client.get("held").result(timeout=30)
-    follower.until("held: completed")
+        follower.until("held: completed")
+        client.submit(url, directory=downloads, id="new").result(timeout=30)
+    follower.until("new: completed")
     follower.interrupt()
     done = follower.end()
     assert done.code == 130
@@ -182,7 +182,7 @@ def test_events_over_restarts_are_those_of_the_table(
 ) -> None:
     fetchd = command(daemon)
     stream = fetchd.begin("events", "--since", "0")
-    lines: list[dict[str, str]] = []
+    lines: list[dict[str, Any]] = []
     url = origin.add("/f", Resource(size=10))
     for turn in range(4):
         with daemon.client() as client:

@@ -35,6 +35,7 @@ class Running:
     """A command that goes on. Its stdout is a pipe; its stderr too, or a file where nobody reads along."""
 
     def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str], cwd: str, quiet: bool) -> None:
+        self._unread = ""
         self._file: IO[bytes] | None = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115
         self.process = subprocess.Popen(
             [*COMMAND, *arguments], env=env, cwd=cwd, stdin=subprocess.DEVNULL,
@@ -47,13 +48,14 @@ class Running:
         return read_line(self.process.stderr.fileno(), timeout).decode()
 
     def until(self, wanted: str, timeout: float = 15.0) -> str:
-        """Read stderr until this text has come."""
-        deadline, seen = Deadline(timeout), ""
-        while wanted not in seen:
-            piece = self.line(deadline.left(f"{wanted!r} after {seen!r}"))
-            assert piece, f"it ended without {wanted!r}: {seen}"
-            seen += piece
-        return seen
+        """Read stderr until this text has come; what came with it, behind it, is for the next call."""
+        deadline = Deadline(timeout)
+        while wanted not in self._unread:
+            piece = self.line(deadline.left(f"{wanted!r} after {self._unread!r}"))
+            assert piece, f"it ended without {wanted!r}: {self._unread}"
+            self._unread += piece
+        seen, _, self._unread = self._unread.partition(wanted)
+        return seen + wanted
 
     def read(self, timeout: float = 15.0) -> list[Any]:
         """The next JSON lines on stdout, at least one."""
