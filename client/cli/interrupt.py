@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import Iterator
 from enum import Enum, auto
-from types import FrameType
 
 WINDOW = 2.0
 """Seconds after the first Ctrl-C in which a second one cancels."""
@@ -57,21 +56,33 @@ class Presses:
     def take(self) -> int:
         """How many since the last call."""
         with contextlib.suppress(BlockingIOError):
-            return os.eventfd_read(self.fd)
+            return os.read(self.fd, 4096).count(signal.SIGINT)
         return 0
+
+
+@contextlib.contextmanager
+def waking() -> Iterator[int]:
+    """A descriptor that is readable after a signal: for polls, which KeyboardInterrupt may come too late for.
+
+    It is written to by the signal itself; a handler in Python runs only after a poll(2) that has begun just
+    then. Main thread only.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
 
 
 @contextlib.contextmanager
 def catching() -> Iterator[Presses]:
     """Count SIGINT instead of raising KeyboardInterrupt. Main thread only."""
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def handler(_signal: int, _frame: FrameType | None) -> None:
-        os.eventfd_write(fd, 1)
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield Presses(fd)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        os.close(fd)
+    with waking() as fd:
+        before = signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+        try:
+            yield Presses(fd)
+        finally:
+            signal.signal(signal.SIGINT, before)

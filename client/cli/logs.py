@@ -5,11 +5,12 @@ import select
 import sys
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import click
 
 from . import exits
+from .interrupt import waking
 from .output import note
 from .text import clean
 
@@ -36,11 +37,11 @@ def logs(count: int, follow: bool) -> int:
         note(f"there is no {clean(str(path))}: no daemon was started in the background yet")
         return exits.FAILED
     if follow:
-        _follow(path, count)
-    else:
-        with path.open("rb") as file:
-            for line in deque(file, count):
-                _write(line)
+        with waking() as wake:
+            _follow(path, count, wake)
+    with path.open("rb") as file:
+        for line in deque(file, count):
+            _write(line)
     return exits.OK
 
 
@@ -57,7 +58,7 @@ def _elsewhere(pid: int, path: Path) -> str | None:
     return f"the daemon (pid {pid}) was not started in the background; it logs to {clean(target)}"
 
 
-def _follow(path: Path, count: int) -> None:
+def _follow(path: Path, count: int, wake: int) -> NoReturn:
     """Print the last lines and then what is written, in the next file where this one is put aside."""
     from fetchd.client.inotify import GROWTH, Watch
 
@@ -65,12 +66,13 @@ def _follow(path: Path, count: int) -> None:
     try:
         poller = select.poll()
         poller.register(watch.fd, select.POLLIN)
+        poller.register(wake, select.POLLIN)
         file = path.open("rb")
         try:
             for line in deque(file, count):
                 _write(line)
-            while True:
-                sys.stdout.flush()
+            sys.stdout.flush()
+            while True:  # KeyboardInterrupt ends it
                 poller.poll()
                 watch.changed()
                 _copy(file)
@@ -78,6 +80,7 @@ def _follow(path: Path, count: int) -> None:
                     file.close()
                     file = path.open("rb")
                     _copy(file)
+                sys.stdout.flush()
         finally:
             file.close()
     finally:

@@ -12,7 +12,7 @@ from . import exits
 from .completion import job_ids
 from .context import Reach, json_option, reaches_daemon, resolve
 from .follow import Following, say_connection, say_end
-from .interrupt import Act, Presses, catching
+from .interrupt import Act, Presses, catching, waking
 from .output import event_json, job_json, json_line, print_json
 from .progress import MODES, View, make_view
 
@@ -117,9 +117,9 @@ def events(reach: Reach, since: int | None, follow: bool) -> int:
     """
     if since is None and not follow:
         raise click.UsageError("--no-follow goes with --since")
-    with reach() as client, client.events(since, follow=follow) as stream:
+    with reach() as client, client.events(since, follow=follow) as stream, waking() as wake:
         while not stream.over:
-            lines = [json_line(event_json(event)) + "\n" for event in stream.step()]
+            lines = [json_line(event_json(event)) + "\n" for event in stream.step(None, [wake])]
             if lines:
                 sys.stdout.write("".join(lines))
                 sys.stdout.flush()

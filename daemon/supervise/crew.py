@@ -128,6 +128,8 @@ class Crew:
             for area, room in rooms.items():
                 self._open_area(area)
                 os.makedirs(room, mode=0o700)
+                # an area is dropped when nothing lies in it: only now is it certain that this one stays
+                self._open_area(area)
             return self._spawner.spawn(
                 entry.WORKER,
                 lambda parent: (
@@ -254,12 +256,6 @@ class Crew:
             self._refuse(member, job, Code.INTERNAL, "the worker has no room in the job's staging area")
             return
 
-        def prepare() -> Prepared:
-            result = self._workspaces.prepare(job, room)
-            # an area is dropped when nothing lies in it: only now is it certain that it stays
-            self._open_area(job.area)
-            return result
-
         def prepared(result: Prepared, error: BaseException | None) -> None:
             if isinstance(error, OSError):
                 self._refuse(member, job, _file_code(error), f"workspace: {error.strerror}")
@@ -274,7 +270,7 @@ class Crew:
                 member.preparing = None
                 self._post.send(member.slot, member.incarnation, self._message(job, hidden, result))
 
-        self._helpers.run(job.id, prepare, prepared)
+        self._helpers.run(job.id, lambda: self._workspaces.prepare(job, room), prepared)
 
     def _message(self, job: Job, hidden: Secrets, prepared: Prepared) -> mailbox.Assign:
         return mailbox.Assign(

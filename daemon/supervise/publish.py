@@ -171,16 +171,19 @@ def _make_parents(directory: str, umask: int) -> None:
     path = directory
     while not os.path.isdir(path):
         if os.path.lexists(path):
+            if os.path.isdir(path):
+                # another job has just made it
+                break
             raise FetchdError(Code.DESTINATION, f"{path} is not a directory")
         missing.append(path)
         path = os.path.dirname(path)
     for part in reversed(missing):
         try:
             os.mkdir(part)
+            os.chmod(part, 0o777 & ~umask)
         except FileExistsError:
             # another job was quicker; what else it may be shows in the next step
-            continue
-        os.chmod(part, 0o777 & ~umask)
+            pass
         _sync_directory(os.path.dirname(part))
 
 

@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import requests.adapters
@@ -23,7 +23,7 @@ from fetchd.protocol import urls
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Assign, Validator
 
-from . import plan
+from . import gate, plan
 from .api import Context, Transfer, TransferError
 from .failures import classify, status_error
 from .verify import Verifier, matches
@@ -60,11 +60,15 @@ def _pools(notice: Callable[[socket.socket], None]) -> dict[str, type[HTTPConnec
     """Connection pools by scheme whose connections tell which socket they wait at."""
 
     class Plain(HTTPConnection):
+        response_class = gate.Response
+
         def getresponse(self) -> Any:
             notice(self.sock)
             return super().getresponse()
 
     class Encrypted(HTTPSConnection):
+        response_class = gate.Response
+
         def getresponse(self) -> Any:
             notice(self.sock)
             return super().getresponse()
@@ -250,16 +254,18 @@ def _merged(kept: Validator, now: Validator) -> Validator:
 
 def _head(response: requests.Response) -> plan.Response:
     """The head of a response, its framing headers checked."""
-    headers = response.headers
     encoded = (_only(response, "content-encoding") or "identity").strip().lower() not in ("identity", "")
-    chunked = "transfer-encoding" in headers
+    coding = [value.strip().lower() for value in response.raw.headers.getlist("transfer-encoding")]
+    if coding not in ([], ["identity"], ["chunked"]):
+        # the library would take such a body for whole wherever it ends
+        raise TransferError(Code.BAD_RESPONSE, "a transfer coding that is not known")
     length = plan.content_length(response.raw.headers.getlist("content-length"))
     validator = plan.strong_validator(
         _only(response, "etag"), _only(response, "last-modified"), _only(response, "date")
     )
     return plan.Response(
         status=response.status_code,
-        length=None if chunked else length,
+        length=None if "chunked" in coding else length,
         content_range=_only(response, "content-range"),
         validator=Validator() if encoded else validator,
         said=Validator(etag=_only(response, "etag"), last_modified=_only(response, "last-modified")),
@@ -281,7 +287,9 @@ def _redirected(response: requests.Response, url: str) -> str:
     target = locations[0].encode("latin-1", "replace").decode("utf-8", "replace").strip()
     try:
         joined = requests.utils.requote_uri(urljoin(url, target))
-        scheme = urls.split_url(joined).scheme.lower()
+        scheme = urlsplit(joined).scheme.lower()
+        if scheme in ("http", "https"):
+            urls.split_url(joined)
     except (FetchdError, ValueError):
         raise TransferError(Code.BAD_RESPONSE, "a redirect to something that is no URL") from None
     if len(joined) > MAX_URL:

@@ -56,11 +56,15 @@ class Sink:
         self.synced = have
         self._on_synced = on_synced
         self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        frontier = os.open(workspace / "frontier", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            self._journal = Journal(frontier, boot_id())
-        finally:
-            os.close(frontier)
+            frontier = os.open(workspace / "frontier", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                self._journal = Journal(frontier, boot_id())
+            finally:
+                os.close(frontier)
+        except BaseException:
+            os.close(self.fd)
+            raise
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False

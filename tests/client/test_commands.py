@@ -2,13 +2,12 @@
 
 import json
 import os
-import pty
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cli import Done, Fetchd
 from support.wait import read_line
 
 from fetchd.protocol import control
@@ -16,7 +15,7 @@ from fetchd.protocol.control import ErrorBody
 from fetchd.protocol.job import State
 
 from .peer import Peer, snapshot
-from .test_cli import RUN, begin, fetchd, interrupt
+from .test_cli import begin, fetchd, interrupt
 
 __all__ = ["begin"]  # the fixture
 
@@ -85,35 +84,25 @@ def test_wrong_usage(peer: Peer, arguments: list[str]) -> None:
     assert not peer.requests
 
 
-def on_a_terminal(*arguments: str, answer: bytes) -> tuple[int, str]:
-    """Run a command with a terminal for everything, answer its question; its exit code and what it said."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", RUN, *arguments])
-    said = b""
-    try:
-        while chunk := os.read(terminal, 4096):
-            said += chunk
-            if b"[y/N]" in said and answer:
-                os.write(terminal, answer)
-                answer = b""
-    except OSError:
-        pass  # EIO: the other end is closed
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
-
-
 @pytest.mark.parametrize("verb", ["cancel", "rm"])
-def test_destroying_everything_is_asked_for_on_a_terminal(peer: Peer, verb: str) -> None:
-    code, said = on_a_terminal(verb, "--all", answer=b"n\n")
-    assert (code, "nothing was done" in said) == (1, True)
-    code, said = on_a_terminal(verb, "--all", answer=b"\x03")
-    assert code == 130
+def test_destroying_everything_is_asked_for_on_a_terminal(peer: Peer, state: Path, verb: str) -> None:
+    run = Fetchd(os.environ, state)
+
+    def answering(text: bytes) -> Done:
+        """The command's end, once its question has been answered so."""
+        answers = [text]
+
+        def react(_pid: int, said: bytes) -> bytes | None:
+            return answers.pop() if answers and b"[y/N]" in said else None
+
+        return run.on_terminal(verb, "--all", react=react)
+
+    refused = answering(b"n\n")
+    assert (refused.code, "nothing was done" in refused.out) == (1, True)
     assert not [body for _, _, body in peer.requests if isinstance(body, control.Verb)]
-    code, said = on_a_terminal(verb, "--all", answer=b"y\n")
-    assert code == 0
-    code, said = on_a_terminal(verb, "--all", "--yes", answer=b"")
-    assert (code, "[y/N]" in said) == (0, False)
+    assert answering(b"y\n").code == 0
+    unasked = run.on_terminal(verb, "--all", "--yes")
+    assert (unasked.code, "[y/N]" in unasked.out) == (0, False)
     assert len([body for _, _, body in peer.requests if isinstance(body, control.Verb)]) == 2
 
 

@@ -77,7 +77,7 @@ class Simulation:
         self.workspaces = {
             i: workspace
             for i, workspace in self.workspaces.items()
-            if i in rows and (not rows[i].terminal or rows[i].kept_until)
+            if i in rows and (rows[i].kept_until or (rows[i].attempt and not rows[i].terminal))
         }
         self.core = Core(self.settings(), self.store.load())
         self.truth = dict(self.store.jobs)

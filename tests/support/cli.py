@@ -111,10 +111,11 @@ class Fetchd:
         return self._begun[-1]
 
     def on_terminal(
-        self, *arguments: str, react: Callable[[int, bytes], None] = lambda _pid, _said: None,
+        self, *arguments: str, react: Callable[[int, bytes], bytes | None] = lambda _pid, _said: None,
         timeout: float = 60.0,
     ) -> Done:  # fmt: skip
-        """Run a command with a terminal for everything; `react` is told what it has said so far."""
+        """Run a command with a terminal for everything; `react` is told its process and all it has said
+        whenever it says something, and may answer with what is typed."""
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(self.cwd)
@@ -124,12 +125,12 @@ class Fetchd:
             while True:
                 readable(terminal, deadline.left("the command on a terminal"))
                 said += os.read(terminal, 1 << 16)
-                react(pid, said)
-        except OSError as error:
-            if isinstance(error, TimeoutError):
-                os.kill(pid, signal.SIGKILL)
-                raise
-            # EIO: nobody has the terminal open any more
+                os.write(terminal, react(pid, said) or b"")
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        except OSError:
+            pass  # EIO: nobody has the terminal open any more
         finally:
             os.close(terminal)
             status = os.waitpid(pid, 0)[1]
