@@ -236,7 +236,6 @@ class App:
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
             sandbox=lambda: self.crew.layers,
-            with_secrets=self.sources.with_secrets,
             replay=self.sources.replay,
             survey=self.sources.survey,
             discard=self.sources.discard,
@@ -286,7 +285,7 @@ class App:
                 self.areas.open(area)
             names = workspace.sweep(area)
             known = database.by_ids(names).values()
-            live = {job.id for job in known if job.area == area and (not job.terminal or job.kept_until)}
+            live = {job.id for job in known if job.area == area and job.has_workspace}
             for name in names:
                 if name not in live:
                     shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)
@@ -383,9 +382,13 @@ class App:
             logger.info("started anew from the database at revision %d", found.revision)
             self.engine.revive(self._core(found))
 
-        self.store.call(
-            lambda database: database.load(self.boot, boot_time(), time.time_ns() // 1000), loaded
-        )
+        def load(database: Database) -> Loaded:
+            # effects of the lost batch are lost too: what they would have deleted is deleted here
+            self.workspaces.forget_rooms()
+            self._bring_home(database)
+            return database.load(self.boot, boot_time(), time.time_ns() // 1000)
+
+        self.store.call(load, loaded)
 
     def _stop_children(self) -> None:
         """End every worker and let their last effects settle, so that the next start finds a clean house."""

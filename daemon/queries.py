@@ -35,7 +35,7 @@ def store_handlers(store: Store, feed: Feed, failed: Failed) -> Handlers:
 
     def lanes(command: commands.LoadLanes) -> None:
         store.call(
-            lambda database: database.lanes(command.limit),
+            lambda database: database.lanes(command.limit, command.without),
             loaded(lambda got: feed(inputs.LanesLoaded(tuple(got[0]), got[1])), failed),
         )
 

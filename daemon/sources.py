@@ -51,7 +51,7 @@ class Sources:
         names: list[tuple[str, str]],
         then: Callable[..., None],
     ) -> None:
-        def read(database: Database) -> tuple[Any, dict[str, Job], dict[str, str]]:
+        def read(database: Database) -> tuple[Any, dict[str, Job], dict[str, str], frozenset[str]]:
             reply = None if owner is None else database.reply(owner, req)
             by_directory: dict[str, list[str]] = {}
             for directory, name in names:
@@ -61,10 +61,12 @@ class Sources:
                 for directory, group in by_directory.items()
                 for name, job in database.reserved(directory, group).items()
             }
-            return reply, database.by_ids(ids), paths
+            jobs = database.by_ids(ids)
+            secret = [job.id for job in jobs.values() if job.secret]
+            return reply, jobs, paths, database.with_secrets(secret) if secret else frozenset()
 
         def done(result: Any, error: BaseException | None) -> None:
-            then(*(result if error is None else (None, {}, {})), error)
+            then(*(result if error is None else (None, {}, {}, frozenset())), error)
 
         self._store.call(read, done)
 
@@ -85,9 +87,6 @@ class Sources:
             then(places, None)
 
         self._helpers.run("directories", find, resolved)
-
-    def with_secrets(self, ids: Sequence[str], then: Callable[..., None]) -> None:
-        self._store.call(lambda database: database.with_secrets(ids), then)
 
     # workspaces
 

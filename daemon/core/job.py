@@ -105,6 +105,11 @@ class Job(Struct, frozen=True, kw_only=True):
         return None if self.name is None else join(self.directory, self.name)
 
     @property
+    def has_workspace(self) -> bool:
+        """Whether a workspace of this job may lie in its area; any other one of that name is a leftover."""
+        return self.kept_until > 0 if self.terminal else self.attempt > 0
+
+    @property
     def terminal(self) -> bool:
         return self.state in TERMINAL
 

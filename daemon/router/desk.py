@@ -33,7 +33,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class Outside(msgspec.Struct, kw_only=True):
     """What requests need from the rest of the daemon. Every callback runs in the loop, later.
 
-    `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path, error).
+    `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path,
+    IDs with secrets, error).
     `resolve(directories, then)`: then({directory: (canonical, area)}, error). `page(owner, query, then)`.
     """
 
@@ -44,7 +45,6 @@ class Outside(msgspec.Struct, kw_only=True):
     workspace: Callable[[Job], str]
     worker_pid: Callable[[int, int], int | None]
     sandbox: Callable[[], dict[str, str]]
-    with_secrets: Callable[..., None]
     replay: Callable[..., None]
     survey: Callable[..., None]
     discard: Callable[..., None]
@@ -73,16 +73,31 @@ class Desk:
         *,
         stored: bool = True,
     ) -> None:
+        """Stored jobs by ID and reservations by path; a stored reply to this request is sent instead."""
+        self.look_up_secrets(caller, ids, names, lambda jobs, paths, _held: then(jobs, paths), stored=stored)
+
+    def look_up_secrets(
+        self,
+        caller: Caller,
+        ids: Sequence[str],
+        names: list[tuple[str, str]],
+        then: Callable[[dict[str, Job], dict[str, str], frozenset[str]], None],
+        *,
+        stored: bool = True,
+    ) -> None:
+        """The same, with the IDs among these whose secrets are kept, all as of one moment."""
+
         def found(
             reply: tuple[bytes, bytes] | None,
             jobs: dict[str, Job],
             paths: dict[str, str],
+            held: frozenset[str],
             error: BaseException | None,
         ) -> None:
             if error is not None:
                 self.control.refuse(caller, FetchdError(Code.STORE_FAILED, str(error)))
             elif reply is None:
-                then(jobs, paths)
+                then(jobs, paths, held)
             elif reply[0] == caller.digest:
                 self.control.reply_encoded(caller, reply[1])
             else:

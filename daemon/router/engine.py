@@ -117,12 +117,14 @@ class Engine:
         if not self._inputs and self._due():
             self._inputs.append(inputs.Tick())
         while self._inputs:
-            batch, self._inputs = self._inputs, []
-            self._current = batch
-            for event in batch:
-                self._sort(self.core.handle(event, moment()))
-            self._current = []
+            self._take_inputs()
             self._flush()
+
+    def _take_inputs(self) -> None:
+        self._current, self._inputs = self._inputs, []
+        for event in self._current:
+            self._sort(self.core.handle(event, moment()))
+        self._current = []
 
     def abandon(self) -> None:
         """Carry nothing out any more: this core and its commands are given up."""
@@ -210,6 +212,8 @@ class Engine:
             self._failed(error, self._give_up())
             return
         try:
+            # what the store answered before this commit is older than it, and memory must still know better
+            self._take_inputs()
             self._sort(self.core.handle(inputs.Committed(stamp), moment()))
             for effect in effects:
                 effect()

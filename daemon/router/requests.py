@@ -149,18 +149,14 @@ class Requests:
         if body.failed and name not in ("retry", "remove"):
             raise FetchdError(Code.BAD_REQUEST, f"failed jobs cannot be asked to {name}")
 
-        def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
-            if not body.ids:
-                self._engine.feed(inputs.Bulk(self._request(caller), name, body.failed))
-            elif name == "retry" and any(job.secret for job in jobs.values()):
-                self._outside.with_secrets(body.ids, lambda held, _error: feed(jobs, held or frozenset()))
+        def known(jobs: dict[str, Job], _paths: dict[str, str], held: frozenset[str]) -> None:
+            request = self._request(caller)
+            if body.ids:
+                self._engine.feed(inputs.Verb(request, name, tuple(body.ids), jobs, held))
             else:
-                feed(jobs, frozenset())
+                self._engine.feed(inputs.Bulk(request, name, body.failed))
 
-        def feed(jobs: dict[str, Job], secrets: frozenset[str]) -> None:
-            self._engine.feed(inputs.Verb(self._request(caller), name, tuple(body.ids), jobs, secrets))
-
-        self._desk.look_up(caller, body.ids, [], known)
+        self._desk.look_up_secrets(caller, body.ids, [], known)
 
     def status(self, caller: Caller, _body: control.Status) -> None:
         facts, core = self._facts, self._core

@@ -48,6 +48,9 @@ HELD = {
 }
 OF_LANE = "host = ? AND owner = ? AND grp = ? AND area = ?"
 
+GATED = {"host": "host", "owner": "owner", "group": "grp", "area": "area"}
+"""The columns that the kinds of gates hold lanes by."""
+
 Batch = Sequence[tuple[Durable, bytes | None]]
 """Durable commands in order; an `Event` comes with its encoded body."""
 
@@ -271,12 +274,14 @@ class Database:
         )
         return jobs[:limit], len(jobs) > limit
 
-    def lanes(self, limit: int) -> tuple[list[Lane], bool]:
-        """The lanes with the best heads, and whether there are more."""
+    def lanes(self, limit: int, without: Sequence[tuple[str, str]] = ()) -> tuple[list[Lane], bool]:
+        """The lanes with the best heads, less those of these (kind, name), and whether there are more."""
+        held = [(GATED[kind], name) for kind, name in without if kind in GATED]
+        where = "".join(f" AND {column} <> ?" for column, _ in held)
         rows = self.connection.execute(
-            "SELECT host, owner, grp, area FROM lanes"
+            f"SELECT host, owner, grp, area FROM lanes WHERE TRUE{where}"
             " ORDER BY next_ready, head_priority DESC, head_seq LIMIT ?",
-            (limit + 1,),
+            (*(name for _, name in held), limit + 1),
         ).fetchall()
         return [Lane(*row) for row in rows[:limit]], len(rows) > limit
 

@@ -21,7 +21,7 @@ from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 
 from .helpers import Helpers
 from .spawn import Child, Spawner
-from .workspace import Prepared, Workspaces, remove_tree
+from .workspace import Prepared, Workspaces
 
 logger = logging.getLogger("fetchd")
 
@@ -217,7 +217,7 @@ class Crew:
     def _vacate(self, member: Member) -> None:
         def remove() -> None:
             for area, room in member.rooms.items():
-                remove_tree(room)
+                self._workspaces.vacate(room)
                 self._drop_area(area)
 
         self._helpers.run(f"room {member.slot}", remove, _noted, long=True)

@@ -49,6 +49,7 @@ class Workspaces:
     def __init__(self, boot_id: str) -> None:
         self._boot_id = boot_id
         self._rooms: dict[str, str] = {}
+        self._dead: set[str] = set()
 
     def path(self, job: Job) -> str:
         """Where the job's workspace is now, or would be."""
@@ -95,6 +96,7 @@ class Workspaces:
             return
         if _is_directory(inside):
             os.rename(inside, home(job))
+        self._left(inside)
 
     def seal(self, job: Job, size: int) -> Seal:
         """Take a finished file from its worker, check it, and make sure that it is on the disk."""
@@ -115,6 +117,33 @@ class Workspaces:
         for path in (inside, home(job)):
             if path is not None:
                 remove_tree(path)
+        if inside is not None:
+            self._left(inside)
+
+    def vacate(self, room: str) -> None:
+        """Remove the room of a dead worker, once the last workspace that somebody still wants is out."""
+        self._dead.add(room)
+        wanted = set(self._rooms.values())
+        for entry in os.scandir(room) if os.path.isdir(room) else ():
+            if entry.path not in wanted:
+                remove_tree(entry.path)
+        self._drop(room)
+
+    def _left(self, inside: str) -> None:
+        room = os.path.dirname(inside)
+        if room in self._dead:
+            self._drop(room)
+
+    def _drop(self, room: str) -> None:
+        # not empty: what is in it is still to be taken out, and then this is tried again
+        with contextlib.suppress(OSError):
+            os.rmdir(room)
+            self._dead.discard(room)
+
+    def forget_rooms(self) -> None:
+        """Nothing is in a room any more: all workers are dead and their rooms have been swept."""
+        self._rooms.clear()
+        self._dead.clear()
 
 
 def home(job: Job) -> str:

@@ -309,3 +309,24 @@ def test_a_sweep_of_hostile_rooms(house: House, downloads: Path) -> None:
 
 def test_a_sweep_of_nothing(downloads: Path) -> None:
     assert sweep(str(downloads / "not" / "there")) == []
+
+
+def test_a_dead_room_waits_for_the_workspaces_that_are_still_wanted(house: House) -> None:
+    """A worker may be ended between the end of an attempt and the sealing of its file."""
+    job = house.job()
+    prepared = house.workspaces.prepare(job, str(house.room))
+    Path(prepared.path, "data").write_bytes(CONTENT)
+    (house.room / "rubbish").write_text("x")
+    house.workspaces.vacate(str(house.room))
+    assert [entry.name for entry in house.room.iterdir()] == [job.id]
+    house.workspaces.retrieve(job)
+    assert not house.room.exists()
+    assert (house.area / "jobs" / job.id / "data").read_bytes() == CONTENT
+
+
+def test_a_dead_room_goes_with_its_last_workspace(house: House) -> None:
+    job = house.job()
+    house.workspaces.prepare(job, str(house.room))
+    house.workspaces.vacate(str(house.room))
+    house.workspaces.clean(job)
+    assert not house.room.exists()

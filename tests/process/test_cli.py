@@ -83,7 +83,7 @@ def test_get(stage: Stage) -> None:
     lines = done.err.splitlines()
     assert all(line.startswith(f"fetchd: {job['id']}: ") for line in lines)
     assert lines[-1] == f"fetchd: {job['id']}: completed: {stage.downloads}/file (1.9 MiB)"
-    again = stage.run("get", stage.url(size=SIZE))
+    again = stage.run("get", stage.url(size=SIZE), "--no-keep-partial")
     refused(again, 1, ": exists: ")
     assert "hint: " in again.err
     assert stage.run("get", stage.url(size=SIZE), "--if-exists", "rename", "--progress", "none").code == 0
