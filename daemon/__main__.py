@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     import sqlite3
 
+    import zmq
+
     from fetchd.protocol.errors import FetchdError
     from fetchd.protocol.paths import state_dir
 
@@ -70,6 +72,8 @@ def _run(options: argparse.Namespace) -> int:
         message = str(error)
     except sqlite3.Error as error:
         message = f"the database cannot be used: {error}"
+    except zmq.ZMQError as error:
+        message = f"the sockets cannot be opened: {error}"
     except OSError as error:
         message = f"{error.filename or 'start'}: {error.strerror}"
     tell.line(f"error: {message}")

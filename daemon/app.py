@@ -9,7 +9,6 @@ import logging
 import os
 import resource
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
-from fetchd.protocol.errors import FetchdError
 from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
@@ -43,11 +41,10 @@ from .service.host import prepare_runtime, raise_open_files, write_endpoint
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
-from .sources import Sources
+from .sources import Sources, bring_home
 from .store.database import Database
 from .store.reader import Reader
 from .store.thread import Store
-from .supervise import workspace
 from .supervise.area import Areas
 from .supervise.crew import Crew
 from .supervise.crew import Settings as CrewSettings
@@ -87,6 +84,7 @@ class App:
         self.boot = boot_id()
         self.cleanup = contextlib.ExitStack()
         self._failures = 0
+        self._reloading = False
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
@@ -127,7 +125,7 @@ class App:
         self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
         keep(self.areas.close)
         self.workspaces = Workspaces(self.boot)
-        self._bring_home(database)
+        bring_home(self.areas, database)
         self.helpers = Helpers()
         keep(self.helpers.close)
         self.context: zmq.Context[Any] = zmq.Context()
@@ -177,6 +175,7 @@ class App:
             spawner=self.spawner,
             workspaces=self.workspaces,
             open_area=self.areas.open,
+            drop_area=self.areas.drop_empty,
             load_secrets=lambda job, then: self.store.call(lambda database: database.secret(job), then),
             feed=self.engine.feed,
         )
@@ -198,6 +197,7 @@ class App:
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
         )
         self.engine.announce = self._announce
+        self.engine.lost = self.requests.lost
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()
@@ -278,18 +278,6 @@ class App:
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
 
-    def _bring_home(self, database: Database) -> None:
-        """Workspaces out of the rooms of dead workers; those of no live job are deleted."""
-        for area in self.areas.known():
-            with contextlib.suppress(FetchdError, OSError):
-                self.areas.open(area)
-            names = workspace.sweep(area)
-            known = database.by_ids(names).values()
-            live = {job.id for job in known if job.area == area and job.has_workspace}
-            for name in names:
-                if name not in live:
-                    shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)
-
     def _write_endpoint(self) -> None:
         endpoint = Endpoint(
             pid=os.getpid(),
@@ -362,6 +350,9 @@ class App:
         self._store_failed(error)
 
     def _store_failed(self, error: BaseException) -> None:
+        if self._reloading:
+            return
+        self._reloading = True
         logger.error("the database is in trouble, starting anew from it: %s", error)
         self.engine.abandon()
         self.crew.kill_all()
@@ -376,16 +367,18 @@ class App:
             return
 
         def loaded(found: Loaded, error: BaseException | None) -> None:
+            self._reloading = False
             if error is not None:
                 self._store_failed(error)
                 return
+            self._failures = 0
             logger.info("started anew from the database at revision %d", found.revision)
             self.engine.revive(self._core(found))
 
         def load(database: Database) -> Loaded:
             # effects of the lost batch are lost too: what they would have deleted is deleted here
             self.workspaces.forget_rooms()
-            self._bring_home(database)
+            bring_home(self.areas, database)
             return database.load(self.boot, boot_time(), time.time_ns() // 1000)
 
         self.store.call(load, loaded)

@@ -3,11 +3,13 @@
 Part of the composition root: it knows the store and the supervision, and hands the router plain callbacks.
 """
 
+import contextlib
 import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fetchd.daemon.core.job import Job
@@ -23,7 +25,7 @@ from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.helpers import Helpers
 from .supervise.spawn import Child, Spawner
-from .supervise.workspace import survey
+from .supervise.workspace import survey, sweep
 
 logger = logging.getLogger("fetchd")
 
@@ -70,7 +72,7 @@ class Sources:
 
         self._store.call(read, done)
 
-    def resolve(self, directories: set[str], then: Callable[..., None]) -> None:
+    def resolve(self, key: str, directories: set[str], then: Callable[..., None]) -> None:
         def find() -> dict[str, tuple[str, str]]:
             return {directory: self._areas.for_directory(directory) for directory in directories}
 
@@ -86,7 +88,7 @@ class Sources:
                     self._store.call(add, _noted)
             then(places, None)
 
-        self._helpers.run("directories", find, resolved)
+        self._helpers.run(f"directories {key}", find, resolved)
 
     # workspaces
 
@@ -137,3 +139,15 @@ def _noted(_result: None, error: BaseException | None) -> None:
     if error is not None:
         # the area is remembered again at its next use; until then only a crash could leave something there
         logger.warning("a staging area could not be noted: %s", error)
+
+
+def bring_home(areas: Areas, database: Database) -> None:
+    """Workspaces out of the rooms of dead workers; those that no job can have any more are deleted."""
+    for area in areas.known():
+        with contextlib.suppress(FetchdError, OSError):
+            areas.open(area)
+        names = sweep(area)
+        wanted = {job.id for job in database.by_ids(names).values() if job.area == area and job.has_workspace}
+        for name in names:
+            if name not in wanted:
+                shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)

@@ -1,9 +1,13 @@
 """How a job looks from outside."""
 
+from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import JobError, JobSnapshot, Reason, State
 
 from .job import Job, join
 from .slot import Run
+
+LONGEST_ETA = 1e9
+"""Seconds. A worker may report any speed above 0, and what is sent has to be finite."""
 
 
 def snapshot(
@@ -54,7 +58,7 @@ def snapshot(
         started=job.started,
         finished=job.finished,
         not_before=job.wait_since + job.wait_for if job.wait_for else None,
-        bytes_wasted=job.wasted,
+        bytes_wasted=min(job.wasted, MAX_INT),
         revision=job.revision,
         seq=seq,
     )
@@ -64,4 +68,4 @@ def eta(on_hand: int, total: int | None, speed: float | None) -> float | None:
     """Seconds until all bytes are there, at this speed; None where that cannot be said."""
     if total is None or not speed:
         return None
-    return max(0.0, (total - on_hand) / speed)
+    return min(LONGEST_ETA, max(0.0, (total - on_hand) / speed))

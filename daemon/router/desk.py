@@ -35,7 +35,8 @@ class Outside(msgspec.Struct, kw_only=True):
 
     `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path,
     IDs with secrets, error).
-    `resolve(directories, then)`: then({directory: (canonical, area)}, error). `page(owner, query, then)`.
+    `resolve(key, directories, then)`: then({directory: (canonical, area)}, error).
+    `page(owner, query, then)`.
     """
 
     lookup: Callable[..., None]

@@ -78,19 +78,22 @@ class Reading:
                 self._desk.control.refuse(caller, FetchdError(Code.STORE_FAILED, error or ""))
                 return
             cursor = found["cursor"]
-            shown = [self._desk.freshened(entry) for entry in found["jobs"]]
             kept: list[JobSnapshot] = []
-            size = 0
-            for entry in shown:
+            size = last = 0
+            for row in found["jobs"]:
+                entry = self._desk.freshened(row)
                 size += len(msgspec.msgpack.encode(entry))
                 if size > PAGE_BYTES:
-                    cursor = kept[-1].revision
                     break
                 kept.append(entry)
+                # the revision that the store has: a fresher one would let the next page begin too early
+                last = row["revision"]
+            if len(kept) < len(found["jobs"]):
+                cursor = last
             self._desk.control.reply(caller, control.Page(jobs=kept, cursor=cursor))
 
         # what was acknowledged is on disk, so a page that is read now has it
-        self._desk.engine.after(lambda: self._desk.outside.page(caller.owner, body, page))
+        self._desk.engine.after(lambda: self._desk.outside.page(caller.owner, body, page), caller)
 
     def _answer(
         self, caller: Caller, found: dict[str, Job], missing: Sequence[str], revision: int | None = None
@@ -101,7 +104,7 @@ class Reading:
             revision=self._desk.core.ledger.revision if revision is None else revision,
         )
         # memory may be ahead of the disk, so the answer waits for it
-        self._desk.engine.after(lambda: self._desk.control.reply(caller, body))
+        self._desk.engine.after(lambda: self._desk.control.reply(caller, body), caller)
 
     def events(self, caller: Caller, body: control.Replay) -> None:
         desk = self._desk
@@ -119,7 +122,7 @@ class Reading:
                 desk.control.reply(caller, _fitting(answer))
 
         # what was published is on disk, so a replay that is read now has it
-        desk.engine.after(lambda: desk.outside.replay(caller.owner, body, replayed))
+        desk.engine.after(lambda: desk.outside.replay(caller.owner, body, replayed), caller)
 
     def stats(self, caller: Caller, _body: control.Stats) -> None:
         desk, core = self._desk, self._desk.core
@@ -139,7 +142,7 @@ class Reading:
             intents=len(core.intents),
             uptime=(boot_time() - desk.facts.started_mono) / 1e6,
         )
-        desk.engine.after(lambda: desk.control.reply(caller, body))
+        desk.engine.after(lambda: desk.control.reply(caller, body), caller)
 
 
 def _fitting(answer: dict[str, Any]) -> control.History:

@@ -110,7 +110,7 @@ class Requests:
             max_message=MAX_MESSAGE,
             max_items=MAX_ITEMS,
         )
-        self._engine.after(lambda: self._control.reply(caller, welcome))
+        self._engine.after(lambda: self._control.reply(caller, welcome), caller)
 
     def submit(self, caller: Caller, body: control.Submit) -> None:
         key = self._facts.hash_key
@@ -133,7 +133,9 @@ class Requests:
             )
             self._submit(caller, ready)
 
-        self._outside.resolve({intake.directory for intake in intakes}, resolved)
+        directories = {intake.directory for intake in intakes}
+        # one caller's requests stay in order, and nobody waits for another's dead mount
+        self._outside.resolve(caller.route.hex(), directories, resolved)
 
     def _submit(self, caller: Caller, intakes: tuple[Intake, ...]) -> None:
         def known(jobs: dict[str, Job], paths: dict[str, str]) -> None:
@@ -190,7 +192,7 @@ class Requests:
             counts={str(state): number for state, number in core.ledger.counts.items()},
             loop_p99=self._loop.percentile(0.99),
         )
-        self._engine.after(lambda: self._control.reply(caller, status))
+        self._engine.after(lambda: self._control.reply(caller, status), caller)
 
     def shutdown(self, caller: Caller, body: control.Shutdown) -> None:
         self._control.reply(caller, control.Done())

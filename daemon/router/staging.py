@@ -63,7 +63,7 @@ class Staging:
             del chosen[MAX_ITEMS:]
             outcomes = [self._clean(job_id, lying.get(job_id), jobs.get(job_id)) for job_id in chosen]
             answer = control.Outcomes(jobs=outcomes)
-            self._desk.engine.after(lambda: self._desk.control.reply(caller, answer))
+            self._desk.engine.after(lambda: self._desk.control.reply(caller, answer), caller)
 
         self._survey(caller, known, body.ids)
 

@@ -106,6 +106,6 @@ def test_every_setting_says_when_it_comes_into_force() -> None:
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    readme = (Path(module.__file__).resolve().parents[1] / "README.md").read_text()
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     missing = [field.name for field in msgspec.structs.fields(Config) if f"`{field.name}`" not in readme]
     assert not missing

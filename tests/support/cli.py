@@ -119,7 +119,9 @@ class Fetchd:
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(self.cwd)
-            os.execve(COMMAND[0], [*COMMAND, *arguments], {**self.env, "TERM": "xterm"})
+            # a terminal is what is asked for here, also where CI or NO_COLOR would speak against it
+            plain = {key: value for key, value in self.env.items() if key not in ("CI", "NO_COLOR")}
+            os.execve(COMMAND[0], [*COMMAND, *arguments], {**plain, "TERM": "xterm"})
         deadline, said = Deadline(timeout), b""
         try:
             while True:
