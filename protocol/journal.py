@@ -94,7 +94,8 @@ def read(data: bytes) -> Frontier | None:
     if len(data) != SIZE:
         return None
     magic, boot, generation, count = _FIXED.unpack_from(data)
-    if magic != MAGIC or count > MAX_RANGES:
+    # no range at all: the writer was killed while it began, and what is there belongs to two contents
+    if magic != MAGIC or not 0 < count <= MAX_RANGES:
         return None
     length, crc = _BLOB.unpack_from(data, HEAD)
     blob = data[HEAD + _BLOB.size : HEAD + _BLOB.size + length]

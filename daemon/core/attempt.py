@@ -126,6 +126,8 @@ def _responded(
         last_modified=said.validator.last_modified,
         total=said.total,
         bytes=said.kept,
+        # where less is kept than was synced, the rest is about to be overwritten
+        synced=tuple((start, min(end, said.kept)) for start, end in job.synced if start < said.kept),
     )
     core.ledger.note(job)
     if run.stop != "pause":

@@ -182,3 +182,13 @@ def test_hostile_files_never_raise(
         assert edges == sorted(set(edges))
         assert all(0 <= edge < 2**53 for edge in edges)
         assert read.content.total is None or 0 <= read.content.total < 2**53
+
+
+def test_a_writer_that_was_killed_while_it_began_has_said_nothing(downloads: Path) -> None:
+    path = new_frontier(downloads)
+    begun = opened(path)
+    begun.begin(3, CONTENT, ((0, 100),))
+    begun.close()
+    data = bytearray(path.read_bytes())
+    data[journal.COUNT : journal.COUNT + 8] = bytes(8)
+    assert journal.read(bytes(data)) is None
