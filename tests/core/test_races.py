@@ -315,6 +315,7 @@ def test_what_is_synced_never_outlives_what_is_kept() -> None:
     """Else a power cut finds old ranges beside new bytes that were never synced."""
     stored = job(state=State.RUNNING, attempt=1, synced=((0, 500),), etag='"v1"', total=1000, bytes=500)
     core, _ = make.new_core(active=(stored,), counts={State.RUNNING: 1})
+    core.handle(inputs.WindowLoaded(stored.lane, (), more=False), moment())
     core.handle(inputs.WorkerReady(0, 1), moment())
     core.handle(inputs.WorkerReport(0, 1, make.responded(attempt=2, kept=200)), moment())
     assert core.ledger.live["job"].synced == ((0, 200),)
