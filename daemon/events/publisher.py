@@ -13,6 +13,7 @@ import zmq
 
 from fetchd.daemon.core.commands import Event, Progress
 from fetchd.daemon.core.view import eta
+from fetchd.daemon.service import sockets
 from fetchd.protocol import events
 from fetchd.protocol.codec import encode
 from fetchd.protocol.frames import job_of_subscription, job_topic, sys_topic
@@ -55,19 +56,9 @@ class Publisher:
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._highest_forgotten = 0
         self._topics: set[bytes] = set()
-        self.socket = context.socket(zmq.XPUB)
-        for option, value in (
-            (zmq.LINGER, 0),
-            # a plain XPUB would tell of the first of several equal subscriptions only
-            (zmq.XPUB_VERBOSE, 1),
-            (zmq.SNDHWM, QUEUE),
-            (zmq.MAXMSGSIZE, 4096),
-            (zmq.HANDSHAKE_IVL, 5000),
-            (zmq.BACKLOG, 1024),
-        ):
-            self.socket.setsockopt(option, value)
-        self.socket.setsockopt(zmq.ZAP_DOMAIN, b"events")
-        self.socket.bind(self.endpoint)
+        # a plain XPUB would tell of the first of several equal subscriptions only
+        options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
+        self.socket = sockets.public(context, zmq.XPUB, path, b"events", options)
 
     def close(self) -> None:
         self.socket.close(0)

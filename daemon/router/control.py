@@ -12,6 +12,7 @@ from typing import Any
 import zmq
 from msgspec import Struct
 
+from fetchd.daemon.service import sockets
 from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
 from fetchd.protocol.control import REQUESTS, ErrorBody, ReplyHeader, RequestHeader
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
@@ -50,19 +51,13 @@ class Control:
         self.path = path
         self.endpoint = f"ipc://{path}"
         self.handlers: dict[str, Handler] = {}
-        self.socket = context.socket(zmq.ROUTER)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.ROUTER_MANDATORY, 1),
-            (zmq.MAXMSGSIZE, MAX_MESSAGE),
-            (zmq.SNDHWM, 1000),
-            (zmq.RCVHWM, 1000),
-            (zmq.HANDSHAKE_IVL, 5000),
-            (zmq.BACKLOG, 1024),
-        ):
-            self.socket.setsockopt(option, value)
-        self.socket.setsockopt(zmq.ZAP_DOMAIN, b"control")
-        self.socket.bind(self.endpoint)
+        options = {
+            zmq.ROUTER_MANDATORY: 1,
+            zmq.MAXMSGSIZE: MAX_MESSAGE,
+            zmq.SNDHWM: 1000,
+            zmq.RCVHWM: 1000,
+        }
+        self.socket = sockets.public(context, zmq.ROUTER, path, b"control", options)
 
     def close(self) -> None:
         self.socket.close(0)

@@ -73,11 +73,11 @@ def write_frontier(
 
 
 @contextmanager
-def mounted() -> Iterator[Path]:
+def mounted(options: str = "size=8m") -> Iterator[Path]:
     """Another file system."""
     with TempDir() as directory:
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=8m", "fetchd-test", str(directory)],
+            ["mount", "-t", "tmpfs", "-o", options, "fetchd-test", str(directory)],
             capture_output=True,
             text=True,
             check=False,

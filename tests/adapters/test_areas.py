@@ -16,6 +16,8 @@ from fetchd.daemon.supervise import area as module
 from fetchd.daemon.supervise.area import HIDDEN, Areas
 from fetchd.protocol.errors import Code, FetchdError
 
+from .staged import mounted
+
 INSTANCE = "0123456789abcdef"
 NOBODY = 65534
 
@@ -37,20 +39,8 @@ def areas(state: Path) -> Iterator[Areas]:
 @pytest.fixture
 def mount() -> Iterator[Path]:
     """Another file system."""
-    with TempDir() as directory:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "fetchd-test", str(directory)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-        try:
-            yield directory
-        finally:
-            # lazily: the locks of its areas are closed after it
-            subprocess.run(["umount", "-l", str(directory)], check=True)
+    with mounted("size=8m,mode=755") as directory:
+        yield directory
 
 
 def refusal(areas: Areas, directory: Path | str) -> str:

@@ -1,0 +1,29 @@
+"""The sockets that clients reach: bounded in every direction, and authorised by the one ZAP handler."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+HANDSHAKE = 5000
+"""Milliseconds that a peer has for the ZeroMQ handshake."""
+
+BACKLOG = 1024
+
+
+def public(
+    context: "zmq.Context[Any]", kind: int, path: Path, domain: bytes, options: Mapping[Any, int]
+) -> Any:
+    """A socket bound at an ipc path under a ZAP domain, with what is special to it in `options`."""
+    socket = context.socket(kind)
+    for option, value in {
+        zmq.LINGER: 0,
+        zmq.HANDSHAKE_IVL: HANDSHAKE,
+        zmq.BACKLOG: BACKLOG,
+        **options,
+    }.items():
+        socket.setsockopt(option, value)
+    socket.setsockopt(zmq.ZAP_DOMAIN, domain)
+    socket.bind(f"ipc://{path}")
+    return socket
