@@ -173,6 +173,21 @@ class Remove(Verb, frozen=True, kw_only=True):
     """Cancel what is live, then forget it. A delivered file is never touched. The ID is free again."""
 
 
+class Limit(Struct, frozen=True, kw_only=True):
+    """Limit the speed, from now on and after a restart: of jobs, of a host, or of everything together.
+
+    `rate` is in bytes a second; null lifts the limit. `host` is `host` or `host:port`, as in a URL.
+    """
+
+    rate: Annotated[int, Meta(ge=1, le=MAX_INT)] | None
+    ids: Annotated[list[Id], Meta(max_length=MAX_ITEMS)] = field(default_factory=list)
+    host: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Which limits of speed are in force?"""
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """What a verb did to one job. `code` is null where the verb has its effect, now or before."""
 
@@ -187,6 +202,14 @@ class Outcomes(Struct, frozen=True, kw_only=True):
 
     jobs: list[Outcome]
     intent: int | None = None
+
+
+class LimitsInForce(Struct, frozen=True, kw_only=True):
+    """Answer to `limit` and `limits`, in bytes a second. `jobs` are the outcomes for the IDs of `limit`."""
+
+    total: int | None
+    hosts: dict[str, int]
+    jobs: list[Outcome] = field(default_factory=list)
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -343,6 +366,8 @@ REQUESTS: dict[str, type[Struct]] = {
     "resume": Resume,
     "retry": Retry,
     "remove": Remove,
+    "limit": Limit,
+    "limits": Limits,
     "events": Replay,
     "stats": Stats,
     "workspaces": Workspaces,
@@ -363,6 +388,8 @@ REPLIES: dict[str, type[Struct]] = {
     "resume": Outcomes,
     "retry": Outcomes,
     "remove": Outcomes,
+    "limit": LimitsInForce,
+    "limits": LimitsInForce,
     "events": History,
     "stats": Statistics,
     "workspaces": WorkspaceList,

@@ -22,6 +22,7 @@ class Code(StrEnum):
     INVALID_DIRECTORY = "invalid_directory"
     INVALID_NAME = "invalid_name"
     INVALID_ID = "invalid_id"
+    INVALID_COOKIES = "invalid_cookies"
     DESTINATION = "destination"
     PATH_RESERVED = "path_reserved"
     CONFLICT = "conflict"
@@ -56,6 +57,11 @@ class Code(StrEnum):
     BAD_RESPONSE = "bad_response"
     REDIRECT_LOOP = "redirect_loop"
     REDIRECT_REFUSED = "redirect_refused"
+    TOO_SLOW = "too_slow"
+    FILE_TOO_LARGE = "file_too_large"
+    DEADLINE = "deadline"
+    PROXY = "proxy"
+    CLIENT_CERT = "client_cert"
     CHECKSUM_MISMATCH = "checksum_mismatch"
     EXISTS = "exists"
     DISK_FULL = "disk_full"
@@ -65,6 +71,10 @@ class Code(StrEnum):
     WORKER_KILLED = "worker_killed"
     POISONED = "poisoned"
     CANCELLED = "cancelled"
+    # what a job may be warned of
+    MIRROR_DIFFERS = "mirror_differs"
+    DIGEST_DIFFERS = "digest_differs"
+    INSECURE = "insecure"
     # what a client library says by itself
     NO_DAEMON = "no_daemon"
     WAIT_TIMEOUT = "wait_timeout"
@@ -82,6 +92,7 @@ MEANINGS: dict[Code, str] = {
     Code.INVALID_DIRECTORY: "the directory is not an absolute path",
     Code.INVALID_NAME: "the file name is not one plain name",
     Code.INVALID_ID: "a correlation ID is not 1 to 64 of A-Z a-z 0-9 _ -",
+    Code.INVALID_COOKIES: "the cookies are not in the Netscape format",
     Code.DESTINATION: "the destination directory cannot be created or written",
     Code.PATH_RESERVED: "another live job will publish under this path",
     Code.CONFLICT: "the correlation ID or request ID is taken by something else",
@@ -115,6 +126,11 @@ MEANINGS: dict[Code, str] = {
     Code.BAD_RESPONSE: "the response breaks HTTP's rules",
     Code.REDIRECT_LOOP: "more than 20 redirects",
     Code.REDIRECT_REFUSED: "a redirect to an unencrypted or unsupported URL",
+    Code.TOO_SLOW: "the server sent less than the minimum speed for too long",
+    Code.FILE_TOO_LARGE: "the file is larger than was allowed",
+    Code.DEADLINE: "the time that the job was given is over",
+    Code.PROXY: "the proxy cannot be reached or refuses",
+    Code.CLIENT_CERT: "the client certificate or its key cannot be used",
     Code.CHECKSUM_MISMATCH: "the content does not have the checksum that was asked for",
     Code.EXISTS: "a file with this name exists",
     Code.DISK_FULL: "no space is left for the file",
@@ -124,6 +140,9 @@ MEANINGS: dict[Code, str] = {
     Code.WORKER_KILLED: "the supervisor ended the worker process",
     Code.POISONED: "the job killed three workers and was parked",
     Code.CANCELLED: "the job was cancelled",
+    Code.MIRROR_DIFFERS: "a mirror has another file and is not used any more",
+    Code.DIGEST_DIFFERS: "the content has the checksum that was asked for, not the one the server announces",
+    Code.INSECURE: "the server's certificate was not checked, as was asked for",
     Code.NO_DAEMON: "no daemon answers",
     Code.WAIT_TIMEOUT: "the time to wait ran out",
 }
@@ -132,7 +151,7 @@ MEANINGS: dict[Code, str] = {
 TRANSIENT = frozenset(
     {
         Code.DNS, Code.CONNECT, Code.TIMEOUT, Code.RESET, Code.SHORT_BODY, Code.TLS, Code.RATE_LIMITED,
-        Code.UNAVAILABLE, Code.SERVER_ERROR, Code.WORKER_DIED, Code.WORKER_HUNG, Code.WORKER_KILLED,
+        Code.UNAVAILABLE, Code.SERVER_ERROR, Code.TOO_SLOW, Code.PROXY, Code.WORKER_DIED, Code.WORKER_HUNG, Code.WORKER_KILLED,
     }
 )  # fmt: skip
 """Causes of a failed attempt that may be gone another time; the daemon retries these by itself."""

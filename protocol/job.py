@@ -59,18 +59,30 @@ class Cleanup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     failure: bool | None = None
 
 
+Url = Annotated[str, Meta(min_length=1, max_length=65536)]
+Rate = Annotated[int, Meta(ge=1, le=MAX_INT)]
+Span = Annotated[float, Meta(gt=0, le=366 * 86400)]
+
+MAX_SEGMENTS = 32
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was asked for. An unknown field is an error (`unsupported_field`), never ignored.
 
     `directory` is absolute; `name` is one plain file name, derived from the response when absent.
-    `umask` is the submitter's, for the mode of the published file. `headers` are sent to the URL's
-    origin only.
+    `umask` is the submitter's, for the mode of the published file. `headers` and `credentials` (user,
+    password) are sent to the URL's origin only. `mirrors` are other URLs of the same file. `checksum` is
+    `ALGORITHM:HEX`, or `ALGORITHM:@URL` for a list in the format of sha256sum(1). `segments` 0 leaves their
+    number to the daemon. Rates are bytes a second, times seconds; `deadline` counts from the acceptance.
+    `cookies` is the content of a Netscape cookie file, `client_certificate` (with its key) and `ca` are PEM.
+    `proxy` is a URL. `downgrade` allows a redirect from https to http. `if_newer` replaces the file under
+    the name only by a newer one. `keep_time` gives it the server's modification time.
     """
 
-    url: Annotated[str, Meta(min_length=1, max_length=65536)]
+    url: Url
     directory: Text
     name: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
-    checksum: Annotated[str, Meta(max_length=256)] | None = None
+    checksum: Annotated[str, Meta(max_length=8192)] | None = None
     if_exists: Policy = "fail"
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     retries: Annotated[int, Meta(ge=0, le=1000)] = 8
@@ -82,6 +94,27 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     ] = field(default_factory=dict)
     umask: Annotated[int, Meta(ge=0, le=0o777)] = 0o022
     cleanup: Cleanup = Cleanup()
+    mirrors: Annotated[list[Url], Meta(max_length=31)] = field(default_factory=list)
+    segments: Annotated[int, Meta(ge=0, le=MAX_SEGMENTS)] = 0
+    limit_rate: Rate | None = None
+    min_speed: Size | None = None
+    min_speed_time: Span | None = None
+    deadline: Span | None = None
+    max_size: Size | None = None
+    connect_timeout: Span | None = None
+    read_timeout: Span | None = None
+    user_agent: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    credentials: tuple[
+        Annotated[str, Meta(max_length=1024)], Annotated[str, Meta(max_length=8192)]
+    ] | None = None  # fmt: skip
+    cookies: Annotated[str, Meta(max_length=262144)] = ""
+    proxy: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    client_certificate: Annotated[str, Meta(min_length=1, max_length=65536)] | None = None
+    ca: Annotated[str, Meta(min_length=1, max_length=524288)] | None = None
+    insecure: bool = False
+    downgrade: bool = False
+    if_newer: bool = False
+    keep_time: bool = True
 
 
 class JobError(Struct, frozen=True):
@@ -95,7 +128,8 @@ class JobSnapshot(Struct, frozen=True, kw_only=True):
     """One job as the outside sees it. Unknown is null. More fields may be added, none renamed.
 
     `seq` is the number of the last event published for the job in this epoch (0: none yet), so that a
-    subscriber knows which events the snapshot already contains.
+    subscriber knows which events the snapshot already contains. `warning` is the last thing that was not
+    right and was borne with: a mirror that was dropped, say.
     """
 
     id: str
@@ -123,3 +157,4 @@ class JobSnapshot(Struct, frozen=True, kw_only=True):
     bytes_wasted: int
     revision: int
     seq: int = 0
+    warning: JobError | None = None

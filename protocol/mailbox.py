@@ -23,6 +23,40 @@ class Validator(Struct, frozen=True, kw_only=True):
     last_modified: Short | None = None
 
 
+class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a job wants to be fetched, as far as it is no secret; see `JobSpec`. None: as configured.
+
+    `mirrors` and `proxy` are as they may be shown, like the URL of the job.
+    """
+
+    mirrors: tuple[str, ...] = ()
+    segments: int = 0
+    min_speed: int | None = None
+    min_speed_time: float | None = None
+    max_size: int | None = None
+    connect_timeout: float | None = None
+    read_timeout: float | None = None
+    user_agent: str | None = None
+    proxy: str | None = None
+    insecure: bool = False
+    downgrade: bool = False
+    if_newer: bool = False
+    keep_time: bool = True
+
+
+class Secrets(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the secrets database holds for one job. `url`, `mirrors` and `proxy`: where shown ones differ."""
+
+    url: str | None = None
+    mirrors: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    credentials: tuple[str, str] | None = None
+    cookies: str = ""
+    proxy: str | None = None
+    client_certificate: str | None = None
+    ca: str | None = None
+
+
 class Start(Struct, frozen=True, kw_only=True):
     """What a worker is told at spawn, before there is a mailbox. `parent` is the fork server's process."""
 
@@ -43,6 +77,9 @@ class Assign(Struct, frozen=True, kw_only=True, tag="assign", tag_field="t"):
     """Run one attempt in `workspace` (a path beneath the worker's room).
 
     `have` are the ranges of content `generation` that may be kept; `validator` and `total` belong to them.
+    `source` is which of (url, *mirrors) to begin with; with `alone` no other is used. `ranges` false: the
+    server has answered ranges badly, a plain request is to be sent. `rate` (bytes a second, None: no limit)
+    and `connections` may be changed by `Allow`. With `newer_than` (µs UTC) only a newer file is wanted.
     """
 
     job: str
@@ -57,6 +94,31 @@ class Assign(Struct, frozen=True, kw_only=True, tag="assign", tag_field="t"):
     total: int | None
     connect_timeout: float
     read_timeout: float
+    options: Options = Options()
+    mirrors: list[str] = field(default_factory=list)
+    source: int = 0
+    alone: bool = False
+    ranges: bool = True
+    credentials: tuple[str, str] | None = None
+    cookies: str = ""
+    proxy: str | None = None
+    client_certificate: str | None = None
+    ca: str | None = None
+    min_speed: int = 0
+    min_speed_time: float = 60.0
+    max_size: int | None = None
+    rate: int | None = None
+    connections: int = 1
+    newer_than: int | None = None
+
+
+class Allow(Struct, frozen=True, kw_only=True, tag="allow", tag_field="t"):
+    """From now on this attempt may have so many connections, and receive so many bytes a second."""
+
+    job: str
+    attempt: int
+    connections: int
+    rate: int | None
 
 
 class Proceed(Struct, frozen=True, kw_only=True, tag="proceed", tag_field="t"):
@@ -79,7 +141,7 @@ class Leave(Struct, frozen=True, kw_only=True, tag="leave", tag_field="t"):
     """Exit now; no attempt is running."""
 
 
-ToWorker = Assign | Proceed | Stop | Leave
+ToWorker = Assign | Allow | Proceed | Stop | Leave
 
 
 # worker to supervisor
@@ -100,7 +162,7 @@ class Responded(Struct, frozen=True, kw_only=True, tag="responded", tag_field="t
     """The final response's head is here. Header values are raw, as the server sent them.
 
     `origins` are all (scheme, host, port) spoken to, redirects included, as `scheme://host:port`.
-    `kept` is how many bytes of earlier attempts stay.
+    `kept` is how many bytes of earlier attempts stay. `modified` is the server's modification time, µs UTC.
     """
 
     job: str
@@ -113,6 +175,24 @@ class Responded(Struct, frozen=True, kw_only=True, tag="responded", tag_field="t
     validator: Validator
     disposition: Annotated[str, Meta(max_length=8192)] | None
     origins: Annotated[list[Short], Meta(max_length=64)]
+    modified: Count | None = None
+
+
+class NotModified(Struct, frozen=True, kw_only=True, tag="not_modified", tag_field="t"):
+    """The server has nothing newer than `newer_than`: the attempt is over, and nothing was fetched."""
+
+    job: str
+    attempt: int
+    origins: Annotated[list[Short], Meta(max_length=64)] = field(default_factory=list)
+
+
+class Warned(Struct, frozen=True, kw_only=True, tag="warned", tag_field="t"):
+    """Something was not right and is borne with."""
+
+    job: str
+    attempt: int
+    code: Annotated[str, Meta(max_length=64)]
+    message: Annotated[str, Meta(max_length=2048)]
 
 
 class Restart(Struct, frozen=True, kw_only=True, tag="restart", tag_field="t"):
@@ -153,7 +233,10 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished", tag_field="t")
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag="failed", tag_field="t"):
-    """The attempt failed. `retry_after` is in seconds, as the server asked."""
+    """The attempt failed. `retry_after` is in seconds, as the server asked.
+
+    `source` is which of (url, *mirrors) failed. `mixed`: bytes of several are in the workspace.
+    """
 
     job: str
     attempt: int
@@ -161,6 +244,8 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed", tag_field="t"):
     message: Annotated[str, Meta(max_length=2048)]
     bytes: Count
     retry_after: Annotated[float, Meta(ge=0, le=MAX_INT)] | None = None
+    source: Annotated[int, Meta(ge=0, le=31)] = 0
+    mixed: bool = False
 
 
 class Stopped(Struct, frozen=True, kw_only=True, tag="stopped", tag_field="t"):
@@ -171,5 +256,19 @@ class Stopped(Struct, frozen=True, kw_only=True, tag="stopped", tag_field="t"):
     bytes: Count
 
 
-FromWorker = Arrived | Beat | Responded | Restart | Progressed | Synced | Finished | Failed | Stopped
-Report = Responded | Restart | Progressed | Synced | Finished | Failed | Stopped
+FromWorker = (
+    Arrived
+    | Beat
+    | Responded
+    | Restart
+    | Progressed
+    | Synced
+    | Warned
+    | Finished
+    | NotModified
+    | Failed
+    | Stopped
+)
+Report = Responded | Restart | Progressed | Synced | Warned | Finished | NotModified | Failed | Stopped
+FINAL = (Finished, NotModified, Failed, Stopped)
+"""The reports that end an attempt."""

@@ -218,11 +218,18 @@ def _note(core: "Core", job: Job | None, on_hand: int) -> None:
         core.ledger.note(replace(job, bytes=on_hand))
 
 
+def _warned(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Warned, now: Moment) -> None:
+    if job is not None and run.stop is None:
+        core.emit(Log("warning", f"{job.id}: {said.message}", job.id))
+        core.ledger.put(replace(job, warning_code=said.code, warning_message=said.message))
+
+
 REPORTS: dict[type, Callable[["Core", Slot, Run, Job | None, Any, Moment], None]] = {
     mailbox.Responded: _responded,
     mailbox.Restart: _restart,
     mailbox.Progressed: _progressed,
     mailbox.Synced: _synced,
+    mailbox.Warned: _warned,
     mailbox.Finished: _finished,
     mailbox.Failed: _failed,
     mailbox.Stopped: _stopped,

@@ -15,6 +15,7 @@ from fetchd.protocol.codec import encode
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.job import JobSpec
+from fetchd.protocol.mailbox import Secrets
 
 from . import names
 
@@ -40,13 +41,6 @@ class Intake(Struct, frozen=True, kw_only=True):
     secrets: bytes | None
     directory: str
     area: str = ""
-
-
-class Secrets(Struct, frozen=True, kw_only=True):
-    """What the secrets database holds for one job."""
-
-    url: str | None = None
-    headers: dict[str, str] = {}
 
 
 def check(job_id: str, spec: JobSpec, hash_key: bytes) -> Intake:

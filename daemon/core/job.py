@@ -6,6 +6,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fetchd.protocol.job import TERMINAL, Policy, Reason, State
+from fetchd.protocol.mailbox import Options
 
 
 class Lane(NamedTuple):
@@ -40,6 +41,12 @@ class Job(Struct, frozen=True, kw_only=True):
     `mtime_ns` identify the sealed file while it is being published. `cleanup_*` say whether the workspace is
     deleted at the end (None: as configured); a finished job's is kept until wall-clock `kept_until` (0: it is
     gone).
+
+    `options` is how it wants to be fetched. `limit_rate` is in bytes a second (0: none). `deadline` is wall
+    µs, `expires` the same on the boot-time clock (0: none). `source` is which of (url, *mirrors) the next
+    attempt begins with, `refused` a bit for each of them that will not do, `mismatches` how often the
+    checksum was wrong; with `alone` the bytes come from one source. `restarts` counts ranges that were not
+    answered as such. `modified` is the server's modification time in µs UTC (0: not known).
     """
 
     seq: int
@@ -89,6 +96,18 @@ class Job(Struct, frozen=True, kw_only=True):
     cleanup_success: bool | None = None
     cleanup_failure: bool | None = None
     kept_until: int = 0
+    options: Options = Options()
+    limit_rate: int = 0
+    deadline: int = 0
+    expires: int = 0
+    source: int = 0
+    refused: int = 0
+    mismatches: int = 0
+    alone: bool = False
+    restarts: int = 0
+    modified: int = 0
+    warning_code: str | None = None
+    warning_message: str | None = None
 
     @property
     def lane(self) -> Lane:

@@ -61,6 +61,7 @@ def snapshot(
         bytes_wasted=min(job.wasted, MAX_INT),
         revision=job.revision,
         seq=seq,
+        warning=None if job.warning_code is None else JobError(job.warning_code, job.warning_message or ""),
     )
 
 

@@ -5,50 +5,77 @@ core's record, in its order.
 """
 
 import sqlite3
-import types
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from fetchd.daemon.core.job import Job
 from fetchd.protocol.job import Reason, State
+from fetchd.protocol.mailbox import Options
 
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables need it."""
 
 _RENAMED = {"group": "grp"}
-_PACKED = frozenset({"labels", "synced"})
-_TYPES = {str: "TEXT", int: "INTEGER", bytes: "BLOB", bool: "INTEGER"}
+_PACKED = frozenset({"labels", "options", "synced"})
 
 FIELDS = tuple(field.name for field in msgspec.structs.fields(Job))
 COLUMNS = tuple(_RENAMED.get(name, name) for name in FIELDS)
 _PACKED_AT = tuple(FIELDS.index(name) for name in sorted(_PACKED))
 
 
-def _column(field: msgspec.structs.FieldInfo) -> str:
-    name = _RENAMED.get(field.name, field.name)
-    if field.name in _PACKED:
-        return f"{name} BLOB NOT NULL"
-    kind = field.type
-    optional = type(None) in get_args(kind)
-    if optional and isinstance(kind, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if kind in (State, Reason) or kind not in _TYPES:
-        kind = str
-    key = " PRIMARY KEY" if name == "seq" else ""
-    return f"{name} {_TYPES[kind]}{'' if optional else ' NOT NULL'}{key}"
-
-
-def _job_columns() -> str:
-    return ",\n    ".join(_column(field) for field in msgspec.structs.fields(Job))
-
-
-FIRST = f"""
+FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 
 -- live jobs: inserted as queued, updated at every transition, deleted when they become terminal
 CREATE TABLE jobs (
-    {_job_columns()}
+    seq INTEGER NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    host TEXT NOT NULL,
+    area TEXT NOT NULL,
+    url TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    spec_hash BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    grp TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    secret INTEGER NOT NULL,
+    name TEXT,
+    wanted TEXT,
+    checksum TEXT,
+    if_exists TEXT NOT NULL,
+    retries INTEGER NOT NULL,
+    labels BLOB NOT NULL,
+    umask INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    deaths INTEGER NOT NULL,
+    mark INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    etag TEXT,
+    last_modified TEXT,
+    total INTEGER,
+    bytes INTEGER NOT NULL,
+    synced BLOB NOT NULL,
+    wasted INTEGER NOT NULL,
+    wait_since INTEGER NOT NULL,
+    wait_for INTEGER NOT NULL,
+    wait_until INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    digest TEXT,
+    error_code TEXT,
+    error_message TEXT,
+    started INTEGER,
+    finished INTEGER,
+    revision INTEGER NOT NULL,
+    cleanup_success INTEGER,
+    cleanup_failure INTEGER,
+    kept_until INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX jobs_id ON jobs (id);
 CREATE INDEX jobs_lane ON jobs (host, owner, grp, area, priority DESC, seq) WHERE state = 'queued';
@@ -60,7 +87,53 @@ CREATE INDEX jobs_held ON jobs (owner, state, seq) WHERE state IN ('paused', 'wa
 
 -- terminal jobs: inserted at completed, failed or cancelled, deleted by a retry, rm or retention
 CREATE TABLE history (
-    {_job_columns()}
+    seq INTEGER NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    host TEXT NOT NULL,
+    area TEXT NOT NULL,
+    url TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    spec_hash BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    grp TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    secret INTEGER NOT NULL,
+    name TEXT,
+    wanted TEXT,
+    checksum TEXT,
+    if_exists TEXT NOT NULL,
+    retries INTEGER NOT NULL,
+    labels BLOB NOT NULL,
+    umask INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    deaths INTEGER NOT NULL,
+    mark INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    etag TEXT,
+    last_modified TEXT,
+    total INTEGER,
+    bytes INTEGER NOT NULL,
+    synced BLOB NOT NULL,
+    wasted INTEGER NOT NULL,
+    wait_since INTEGER NOT NULL,
+    wait_for INTEGER NOT NULL,
+    wait_until INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    digest TEXT,
+    error_code TEXT,
+    error_message TEXT,
+    started INTEGER,
+    finished INTEGER,
+    revision INTEGER NOT NULL,
+    cleanup_success INTEGER,
+    cleanup_failure INTEGER,
+    kept_until INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX history_id ON history (id);
 CREATE INDEX history_state ON history (owner, state, revision);
@@ -105,7 +178,36 @@ CREATE INDEX replies_time ON replies (time);
 CREATE TABLE areas (path TEXT PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (FIRST,)
+SECOND = (
+    "".join(
+        f"""
+ALTER TABLE {table} ADD COLUMN options BLOB NOT NULL DEFAULT x'80';
+ALTER TABLE {table} ADD COLUMN limit_rate INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN deadline INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN expires INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN source INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN mismatches INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN modified INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {table} ADD COLUMN warning_code TEXT;
+ALTER TABLE {table} ADD COLUMN warning_message TEXT;
+"""
+        for table in ("jobs", "history")
+    )
+    + """
+CREATE INDEX jobs_expires ON jobs (expires) WHERE expires > 0;
+
+-- limits of speed in bytes a second: kind is 'all' (name '') or 'host'
+CREATE TABLE limits (
+    kind TEXT NOT NULL, name TEXT NOT NULL, rate INTEGER NOT NULL, PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+"""
+)
+
+MIGRATIONS = (FIRST, SECOND)
+"""Never changed once released: a database may have had any beginning of them."""
 
 
 class SchemaError(Exception):
@@ -145,10 +247,12 @@ def to_row(job: Job) -> list[Any]:
 _ID = FIELDS.index("id")
 _LABELS = FIELDS.index("labels")
 _SYNCED = FIELDS.index("synced")
+_OPTIONS = FIELDS.index("options")
 _STATE = FIELDS.index("state")
 _REASON = FIELDS.index("reason")
-_BOOLEAN = tuple(FIELDS.index(name) for name in ("secret", "cleanup_success", "cleanup_failure"))
+_BOOLEAN = tuple(FIELDS.index(name) for name in ("secret", "cleanup_success", "cleanup_failure", "alone"))
 _ranges = msgspec.msgpack.Decoder(tuple[tuple[int, int], ...])
+_options = msgspec.msgpack.Decoder(Options)
 unpack_labels = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 
@@ -158,6 +262,7 @@ def from_row(row: tuple[Any, ...]) -> Job:
     try:
         values[_LABELS] = unpack_labels(values[_LABELS])
         values[_SYNCED] = _ranges.decode(values[_SYNCED])
+        values[_OPTIONS] = _options.decode(values[_OPTIONS])
         values[_STATE] = State(values[_STATE])
         for index in _BOOLEAN:
             if values[index] is not None:

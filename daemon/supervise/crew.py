@@ -12,20 +12,18 @@ from typing import Protocol
 from msgspec import Struct
 
 from fetchd.daemon.core import commands, inputs
-from fetchd.daemon.core.intake import Secrets
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.service import entry
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
+from fetchd.protocol.mailbox import FINAL, Secrets
 
 from .helpers import Helpers
 from .spawn import Child, Spawner
 from .workspace import Prepared, Workspaces
 
 logger = logging.getLogger("fetchd")
-
-FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
 
 
 class Post(Protocol):

@@ -1,11 +1,14 @@
 """The interface of a transfer: what it gets, what it reports, how it ends.
 
-A transfer is found by URL scheme. It runs in a thread of its own, writes through a `Sink`, reports through a
-`Context`, and ends by returning, or by raising `TransferError` or `StoppedError`.
+A transfer is found by URL scheme (`registry`). It runs in a thread of its own, writes into a `Sink`, tells of
+the response and asks for leave through a `Context`, and ends by returning, or by raising `TransferError`,
+`NotModifiedError` or `StoppedError`. Checksums, the minimum speed and reports of progress are none of its
+business: whoever runs it sees to them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from fetchd.protocol.errors import Code
 from fetchd.protocol.mailbox import Assign, Validator
@@ -23,17 +26,33 @@ class TransferError(Exception):
         self.retry_after = retry_after
 
 
+class NotModifiedError(Exception):
+    """There is nothing newer than `Assign.newer_than`. `origins` as in `Context.responded`."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        super().__init__("not modified")
+        self.origins = list(origins)
+
+
 class StoppedError(Exception):
     """The attempt was asked to stop, and has."""
 
 
 class Context(ABC):
-    """What a transfer may ask of the worker."""
+    """What a transfer may ask of the worker. All of it may be called from any thread of the attempt.
+
+    `home` is a private directory that is emptied between attempts. `connections` is how many are allowed
+    now; it changes while the attempt runs.
+    """
 
     task: Assign
     sink: Sink
     user_agent: str
     ca_bundle: str
+    home: str
+    connections: int
+    source: int
+    """Which of (url, *mirrors) the attempt is with: what is blamed if it fails."""
 
     @abstractmethod
     def responded(
@@ -46,8 +65,14 @@ class Context(ABC):
         validator: Validator,
         disposition: str | None,
         origins: list[str],
+        modified: int | None = None,
+        digests: Sequence[str] = (),
     ) -> None:
-        """Report the head of the response whose body comes next; `kept` bytes of earlier attempts stay."""
+        """Report the head of the response whose body comes next; `kept` bytes of earlier attempts stay.
+
+        To be called once, before anything is written. `modified` is in µs UTC. `digests` are what the server
+        announces for the whole content, as `algorithm:hex`.
+        """
 
     @abstractmethod
     def restart(self, why: str) -> None:
@@ -55,11 +80,23 @@ class Context(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise `StoppedError` if the attempt is to stop."""
+        """Raise `StoppedError` if the attempt is to stop, `TransferError` if it has been given up."""
+
+    @abstractmethod
+    def abortable(self, abort: Callable[[], None]) -> AbstractContextManager[None]:
+        """While in this block `abort` may be called from another thread, to make a blocked read return."""
 
     @abstractmethod
     def on_abort(self, abort: Callable[[], None] | None) -> None:
         """What to call from another thread to make a blocked read return; None: nothing."""
+
+    @abstractmethod
+    def pace(self, wanted: int) -> int:
+        """How many of `wanted` bytes may be received now, at least one; waits where the rate asks for it."""
+
+    @abstractmethod
+    def warn(self, code: Code, message: str) -> None:
+        """Tell of something that is not right and is borne with."""
 
 
 class Transfer(ABC):

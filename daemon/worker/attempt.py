@@ -1,7 +1,8 @@
 """One attempt: the thread that runs a transfer, and what it tells the worker's loop."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from fetchd.protocol.mailbox import (
     Stopped,
     Synced,
     Validator,
+    Warned,
 )
 from fetchd.protocol.version import __version__
 
@@ -38,6 +40,9 @@ class Attempt(Context):
         self, task: Assign, transfers: Transfers, ca_bundle: str, send: Callable[[Report], None]
     ) -> None:
         self.task = task
+        self.home = ""
+        self.connections = task.connections
+        self.source = task.source
         self.ca_bundle = ca_bundle
         self._transfers = transfers
         self._send = send
@@ -95,6 +100,21 @@ class Attempt(Context):
         if stopping and abort is not None:
             abort()
 
+    @contextmanager
+    def abortable(self, abort: Callable[[], None]) -> Iterator[None]:
+        self.on_abort(abort)
+        try:
+            yield
+        finally:
+            self.on_abort(None)
+
+    def pace(self, wanted: int) -> int:
+        return wanted
+
+    def warn(self, code: Code, message: str) -> None:
+        text = printable(message)
+        self._send(Warned(job=self.task.job, attempt=self.task.attempt, code=code, message=text))
+
     def restart(self, why: str) -> None:
         self._proceed.clear()
         self.check()
@@ -119,6 +139,8 @@ class Attempt(Context):
         validator: Validator,
         disposition: str | None,
         origins: list[str],
+        modified: int | None = None,
+        digests: Sequence[str] = (),
     ) -> None:
         self.task = replace(self.task, total=total)
         self._send(
@@ -133,6 +155,7 @@ class Attempt(Context):
                 validator=validator,
                 disposition=disposition,
                 origins=origins,
+                modified=modified,
             )
         )
         self._responded = True

@@ -31,8 +31,6 @@ SMOOTH = 0.3
 STACK = 512 << 10
 """Bytes of stack for each thread: a worker may need dozens."""
 
-FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
-
 
 class Worker:
     """One worker: its mailbox, its transfers, and at most one attempt."""
@@ -94,7 +92,7 @@ class Worker:
             os.eventfd_read(self._wake)
         while not self._reports.empty():
             report = self._reports.get()
-            if isinstance(report, FINAL):
+            if isinstance(report, mailbox.FINAL):
                 self._attempt = None
             self._say(report)
 

@@ -15,6 +15,7 @@ from fetchd.daemon.core.job import Job
 from fetchd.daemon.store.database import Database
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Policy, Reason, State
+from fetchd.protocol.mailbox import Options
 
 WALL = 1_800_000_000_000_000
 AREA = "/data/.fetchd/one"
@@ -33,6 +34,9 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 }
 BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "synced": st.lists(st.tuples(counts, counts), max_size=3).map(tuple),
+    "options": st.builds(
+        Options, mirrors=st.lists(texts, max_size=2).map(tuple), segments=st.integers(0, 32), max_size=counts
+    ),
     "id": st.text("abcXYZ019_-", min_size=1, max_size=12),
 }
 

@@ -17,7 +17,6 @@ FAILURES = (
     Code.TLS_CERT, Code.IO_ERROR,
 )  # fmt: skip
 SIZE = 4 << 20
-FINAL = (mailbox.Finished, mailbox.Failed, mailbox.Stopped)
 
 
 @dataclass
