@@ -151,7 +151,8 @@ MEANINGS: dict[Code, str] = {
 TRANSIENT = frozenset(
     {
         Code.DNS, Code.CONNECT, Code.TIMEOUT, Code.RESET, Code.SHORT_BODY, Code.TLS, Code.RATE_LIMITED,
-        Code.UNAVAILABLE, Code.SERVER_ERROR, Code.TOO_SLOW, Code.PROXY, Code.WORKER_DIED, Code.WORKER_HUNG, Code.WORKER_KILLED,
+        Code.UNAVAILABLE, Code.SERVER_ERROR, Code.TOO_SLOW, Code.PROXY, Code.WORKER_DIED, Code.WORKER_HUNG,
+        Code.WORKER_KILLED,
     }
 )  # fmt: skip
 """Causes of a failed attempt that may be gone another time; the daemon retries these by itself."""
