@@ -3,13 +3,15 @@
 The worker maps it into memory, so that an update costs no system call and survives the death of any process.
 It says nothing about what survives a power cut: that is `Synced`. Private, changed in lockstep.
 
-Layout, little-endian: magic (8 bytes), boot ID (16), generation (8), count (8), up to 64 ranges of two 8-byte
-numbers, then from `HEAD` the length (4), CRC-32 (4) and MessagePack of the validator and the total.
+Layout, little-endian: magic (8 bytes), boot ID (16), generation (8), count (8), up to 120 ranges of two
+8-byte numbers in any order, then from `HEAD` the length (4), CRC-32 (4) and MessagePack of the validator and
+the total.
 """
 
 import mmap
 import struct
 import zlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from .mailbox import Validator
 
 SIZE = 8192
 MAGIC = b"fetchdJ1"
-MAX_RANGES = 64
+MAX_RANGES = 120
 COUNT = 32
 RANGES = 40
 HEAD = 2048
@@ -38,7 +40,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frontier(msgspec.Struct, frozen=True, kw_only=True):
-    """A frontier as it was found on disk. Ranges are `[start, end)`, ascending, not touching."""
+    """A frontier as it was found on disk. Ranges are `[start, end)`, ascending, not touching each other."""
 
     boot_id: str
     generation: int
@@ -73,9 +75,14 @@ class Journal:
         self._map[:COUNT] = _FIXED.pack(MAGIC, self._boot, generation, 0)[:COUNT]
         self._map[HEAD : HEAD + _BLOB.size] = _BLOB.pack(len(blob), zlib.crc32(blob))
         self._map[HEAD + _BLOB.size : HEAD + _BLOB.size + len(blob)] = blob
+        ranges = ranges or ((0, 0),)
         for index, pair in enumerate(ranges):
             self.extend(index, *pair)
-        _NUMBER.pack_into(self._map, COUNT, max(1, len(ranges)))
+        self.count(len(ranges))
+
+    def count(self, ranges: int) -> None:
+        """How many ranges there are from now on; a new one has been set by `extend` before."""
+        _NUMBER.pack_into(self._map, COUNT, ranges)
 
     def extend(self, index: int, start: int, end: int) -> None:
         """Range `index` is now `[start, end)`; called after the bytes have been written.
@@ -87,6 +94,19 @@ class Journal:
 
     def close(self) -> None:
         self._map.close()
+
+
+def merged(pairs: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...] | None:
+    """Ascending ranges with those that touch made one; None where they overlap or are none."""
+    found: list[tuple[int, int]] = []
+    for start, end in pairs:
+        if start >= end or (found and start < found[-1][1]):
+            return None
+        if found and start == found[-1][1]:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return tuple(found)
 
 
 def read(data: bytes) -> Frontier | None:
@@ -107,10 +127,9 @@ def read(data: bytes) -> Frontier | None:
         return None
     if content.total is not None and not 0 <= content.total < 2**53:
         return None
-    pairs = [_RANGE.unpack_from(data, RANGES + 16 * index) for index in range(count)]
-    ranges = tuple((start, end) for start, end in pairs if start != end)
-    edges = [edge for pair in ranges for edge in pair]
-    if edges != sorted(set(edges)) or any(edge >= 2**53 for edge in edges):
+    pairs = sorted(_RANGE.unpack_from(data, RANGES + 16 * index) for index in range(count))
+    ranges = merged(pair for pair in pairs if pair[0] != pair[1])
+    if ranges is None or (ranges and ranges[-1][1] >= 2**53):
         return None
     text = boot.hex()
     spelt = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -39,6 +39,11 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
+def scheme(url: str) -> str:
+    """The scheme of a URL in lower case, empty where there is none."""
+    return url.partition(":")[0].lower() if ":" in url else ""
+
+
 def host_key(parts: SplitResult) -> str:
     """`host` or `host:port` in lower case, the default port of the scheme left out; IPv6 in brackets."""
     host = (parts.hostname or "").lower().rstrip(".")

@@ -41,8 +41,9 @@ class StoppedError(Exception):
 class Context(ABC):
     """What a transfer may ask of the worker. All of it may be called from any thread of the attempt.
 
-    `home` is a private directory that is emptied between attempts. `connections` is how many are allowed
-    now; it changes while the attempt runs.
+    `home` is a private directory. `connections` is how many are allowed now; `changed` is called when that
+    has become another number. `source` is which of (url, *mirrors) the attempt is with: what is blamed if it
+    fails. `mixed`: bytes of several sources are in the sink.
     """
 
     task: Assign
@@ -51,8 +52,9 @@ class Context(ABC):
     ca_bundle: str
     home: str
     connections: int
+    changed: Callable[[], None] | None
     source: int
-    """Which of (url, *mirrors) the attempt is with: what is blamed if it fails."""
+    mixed: bool
 
     @abstractmethod
     def responded(
@@ -87,12 +89,15 @@ class Context(ABC):
         """While in this block `abort` may be called from another thread, to make a blocked read return."""
 
     @abstractmethod
-    def on_abort(self, abort: Callable[[], None] | None) -> None:
-        """What to call from another thread to make a blocked read return; None: nothing."""
-
-    @abstractmethod
     def pace(self, wanted: int) -> int:
         """How many of `wanted` bytes may be received now, at least one; waits where the rate asks for it."""
+
+    @abstractmethod
+    def received(self, count: int, allowed: int) -> None:
+        """`count` of the `allowed` bytes have come and are in the sink.
+
+        Raises `too_slow` and `file_too_large` where that is not what was asked for.
+        """
 
     @abstractmethod
     def warn(self, code: Code, message: str) -> None:

@@ -2,11 +2,12 @@
 
 import errno
 import http.client
+import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from email.message import Message
 
-import requests
 import urllib3.exceptions
 
 from fetchd.protocol.errors import Code
@@ -24,10 +25,11 @@ _UNREACHABLE = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EACCES,
      errno.EPERM, errno.EADDRNOTAVAIL}
 )  # fmt: skip
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 _BROKEN = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN})
 
 
-def status_error(status: int, reason: str | None, headers: Mapping[str, str]) -> TransferError:
+def status_error(status: int, reason: str | None, headers: Message) -> TransferError:
     """The error for a final status without a body for us."""
     if status in _STATUS:
         code = _STATUS[status]
@@ -45,13 +47,15 @@ def status_error(status: int, reason: str | None, headers: Mapping[str, str]) ->
 
 
 def classify(error: BaseException) -> TransferError:
-    """The error code for any exception of `requests` and what lies below it."""
+    """The error code for any exception of `urllib3` and what lies below it."""
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, TransferError):
             return cause
         if isinstance(cause, SinkError):
             return TransferError(cause.code, cause.message)
+    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain):
+        return TransferError(Code.PROXY, _text(chain[0]))
     for cause in chain:
         if (code := _code(cause)) is not None:
             return TransferError(code, _text(cause))
@@ -62,11 +66,14 @@ def _code(error: BaseException) -> Code | None:
     match error:
         case ssl.SSLCertVerificationError():
             return Code.TLS_CERT
+        case OSError() if (refused := _TUNNEL.match(str(error))) is not None:
+            # http.client says no more about a proxy's answer
+            return Code.UNAUTHORIZED if refused[1] == "407" else Code.PROXY
         case urllib3.exceptions.NameResolutionError() | socket.gaierror() | UnicodeError():
             return Code.DNS
         case urllib3.exceptions.IncompleteRead() | http.client.IncompleteRead():
             return Code.SHORT_BODY
-        case TimeoutError() | urllib3.exceptions.TimeoutError() | requests.Timeout():
+        case TimeoutError() | urllib3.exceptions.TimeoutError():
             return Code.TIMEOUT
         case http.client.RemoteDisconnected() | ConnectionResetError() | BrokenPipeError():
             return Code.RESET
@@ -77,17 +84,17 @@ def _code(error: BaseException) -> Code | None:
         case urllib3.exceptions.InvalidHeader():
             # the server's; what we send has been checked
             return Code.BAD_RESPONSE
-        case requests.exceptions.InvalidURL() | urllib3.exceptions.LocationValueError():
+        case urllib3.exceptions.LocationParseError() if "label empty or too long" in str(error):
+            return Code.DNS
+        case urllib3.exceptions.LocationValueError():
             return Code.INVALID_URL
-        case requests.exceptions.InvalidHeader():
-            return Code.BAD_REQUEST
         case OSError() if error.errno in _BROKEN:
             return Code.RESET
         case OSError() if error.errno in _UNREACHABLE:
             return Code.CONNECT
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Code.DISK_FULL
-        case OSError() if isinstance(error.errno, int) and not isinstance(error, requests.RequestException):
+        case OSError() if isinstance(error.errno, int):
             return Code.IO_ERROR
     return None
 
@@ -101,7 +108,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if not isinstance(item, BaseException) or any(item is other for other in seen) or len(seen) > 50:
             continue
         seen.append(item)
-        todo += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+        context = None if item.__suppress_context__ else item.__context__
+        todo += [item.__cause__, context, getattr(item, "reason", None), *item.args]
     return reversed(seen)
 
 

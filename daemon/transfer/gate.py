@@ -1,7 +1,8 @@
 """The header gate: what the standard library lets pass in the head of a response, and we do not.
 
 `http.client` takes the end of the connection for the end of the head, so that a server which dies there has
-delivered an empty file; it skips any number of interim responses; and it keeps NUL in values.
+delivered an empty file; it skips any number of interim responses, and takes those other than 100 for final
+ones; it keeps NUL in values; and it waits for a line as long as a byte comes now and then.
 """
 
 import http.client
@@ -11,19 +12,45 @@ from typing import Any
 LINES = 512
 """Most lines of a head, those of interim responses (1xx) included."""
 
-SECONDS = 120.0
-"""Longest time for a head, in seconds. The time for one line is bounded by the read timeout of each piece."""
+TIMES = 4.0
+"""Longest time for a head, as a multiple of the read timeout, which is for each of its pieces."""
+
+SWITCHING = 101
+
+
+class Lines:
+    """Lines of a buffered file, each in its time: `until` is on the monotonic clock."""
+
+    def __init__(self, file: Any, until: float) -> None:
+        self._file = file
+        self._until = until
+
+    def readline(self, limit: int) -> bytes:
+        """A line of up to `limit` bytes; without its end where the connection ends."""
+        line = bytearray()
+        while len(line) < limit:
+            waiting: bytes = self._file.peek(1)
+            if not waiting:
+                break
+            end = waiting.find(b"\n", 0, limit - len(line)) + 1
+            line += self._file.read(end or min(len(waiting), limit - len(line)))
+            if end:
+                break
+            if time.monotonic() > self._until:
+                raise TimeoutError("a line does not end")
+        return bytes(line)
 
 
 class Response(http.client.HTTPResponse):
-    """A response whose head is read through the gate."""
+    """A response whose head is read through the gate, within `seconds`."""
 
     fp: Any
+    seconds = 120.0
 
     def begin(self) -> None:
         """Read and check status line and headers."""
         file = self.fp
-        self.fp = _Gate(file)
+        self.fp = _Gate(file, time.monotonic() + self.seconds)
         try:
             super().begin()
         finally:
@@ -31,23 +58,33 @@ class Response(http.client.HTTPResponse):
             if isinstance(self.fp, _Gate):
                 self.fp = file
 
+    def _read_status(self) -> tuple[str, int, str]:
+        # any interim response but a switch of protocols is read over (RFC 9110 section 15.2)
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        interim = 100 <= status < 200 and status != SWITCHING
+        return version, http.client.CONTINUE if interim else status, reason
+
+    def lines(self, seconds: float) -> Lines:
+        """Lines of the body, which must have come within so many seconds from now."""
+        return Lines(self.fp, time.monotonic() + seconds)
+
 
 class _Gate:
-    """Lines of a file, each of them checked."""
+    """Lines of a head, each of them checked."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, until: float) -> None:
         self._file = file
-        self._lines = 0
-        self._until = time.monotonic() + SECONDS
+        self._lines = Lines(file, until)
+        self._count = 0
 
     def readline(self, limit: int) -> bytes:
-        line: bytes = self._file.readline(limit)
-        self._lines += 1
+        line = self._lines.readline(limit)
+        self._count += 1
         if b"\0" in line:
             raise http.client.HTTPException("NUL in the head of a response")
-        if self._lines > LINES or time.monotonic() > self._until:
+        if self._count > LINES:
             raise http.client.HTTPException("the head of the response does not end")
-        if not line.endswith(b"\n") and len(line) < limit and (line or self._lines > 1):
+        if not line.endswith(b"\n") and len(line) < limit and (line or self._count > 1):
             raise http.client.RemoteDisconnected("the connection ended in the head of the response")
         return line
 

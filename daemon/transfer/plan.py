@@ -21,18 +21,32 @@ STRONG_AFTER = timedelta(seconds=60)
 MAX_DATE = 64
 """Longest HTTP date that is looked at: comments in it may be of any length."""
 
+Ranges = tuple[tuple[int, int], ...]
+
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16}|\*)\Z")
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,16})\Z")
 
 
 class Kept(Struct, frozen=True, kw_only=True):
-    """What earlier attempts left: the first `size` bytes of a content."""
+    """What earlier attempts left: the first `size` bytes of a content, and ranges `beyond` a hole behind it.
+
+    `verifiable`: a checksum will tell in the end whether the parts belong together.
+    """
 
     size: int
     validator: Validator
     total: int | None
     verifiable: bool
-    """Whether a checksum will tell in the end that the parts belong together."""
+    beyond: Ranges = ()
+
+    @property
+    def any(self) -> bool:
+        return self.size > 0 or bool(self.beyond)
+
+    @property
+    def hole_end(self) -> int | None:
+        """Where the first hole ends; None: at the end of the content."""
+        return self.beyond[0][0] if self.beyond else None
 
 
 class Response(Struct, frozen=True, kw_only=True):
@@ -45,6 +59,11 @@ class Response(Struct, frozen=True, kw_only=True):
     said: Validator = Validator()
     """The validators as they came, weak ones too: not to be used for ranges, but a difference says enough."""
     encoded: bool = False
+    ranges: bool = True
+    """Whether the server may know ranges: it has not said that it does not."""
+    modified: int | None = None
+    """The server's modification time in µs UTC."""
+    digests: tuple[str, ...] = ()
 
 
 class Append(Struct, frozen=True):
@@ -77,12 +96,18 @@ Decision = Append | Whole | Complete | Again
 
 def range_headers(kept: Kept) -> dict[str, str] | None:
     """Request headers that ask for the rest, or None where resuming cannot be proven right."""
-    if kept.size == 0:
+    if not kept.any:
         return {}
     condition = kept.validator.etag or kept.validator.last_modified
     if condition is None and not kept.verifiable:
         return None
-    headers = {"Range": f"bytes={kept.size}-"}
+    return part_headers(kept.size, kept.hole_end, kept.validator)
+
+
+def part_headers(start: int, end: int | None, validator: Validator) -> dict[str, str]:
+    """Request headers for `[start, end)` of the content with this validator."""
+    headers = {"Range": f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"}
+    condition = validator.etag or validator.last_modified
     if condition is not None:
         headers["If-Range"] = condition
     return headers
@@ -105,11 +130,12 @@ def _partial(kept: Kept, asked_range: bool, response: Response) -> Decision:
         return Again("a partial response without a usable Content-Range")
     start, end = int(match[1]), int(match[2]) + 1
     total = None if match[3] == "*" else int(match[3])
-    if total is None or end != total or start >= end or total > MAX_INT:
+    wanted = (total, kept.hole_end) if kept.beyond else (total,)
+    if total is None or end not in wanted or start >= end or end > total or total > MAX_INT:
         return Again("a partial response that does not reach the end")
     if response.length is not None and response.length != end - start:
         return Again("a partial response whose length contradicts its range")
-    if total < kept.size or (kept.total is not None and total != kept.total):
+    if total < _reach(kept) or (kept.total is not None and total != kept.total):
         return Again("the size has changed")
     if not _same(kept.validator, response):
         return Again("the content has changed")
@@ -122,10 +148,55 @@ def _unsatisfied(kept: Kept, asked_range: bool, response: Response) -> Decision:
     if not asked_range:
         raise TransferError(Code.BAD_RESPONSE, "416 without a range")
     match = _UNSATISFIED.match(response.content_range or "")
-    here = match is not None and int(match[1]) == kept.size and kept.total in (None, kept.size)
+    whole = not kept.beyond and kept.total in (None, kept.size)
+    here = match is not None and int(match[1]) == kept.size and whole
     if here and _same(kept.validator, response):
         return Complete(kept.size)
     return Again("the range was refused")
+
+
+def _reach(kept: Kept) -> int:
+    return kept.beyond[-1][1] if kept.beyond else kept.size
+
+
+class Part(Struct, frozen=True):
+    """The body is what was asked for, at least from its start on."""
+
+
+class NoParts(Struct, frozen=True):
+    """This server gives no parts, or not these. Nothing is said against the content."""
+
+    why: str
+
+
+class Changed(Struct, frozen=True):
+    """The server has another content now."""
+
+    why: str
+
+
+def judge_part(pinned: Validator, total: int, start: int, response: Response) -> Part | NoParts | Changed:
+    """What to make of the answer to a request for a part that begins at `start`.
+
+    `pinned` and `total` are those of the content that the other parts are of.
+    """
+    if not _same(pinned, response):
+        return Changed("the content has changed")
+    if response.status != 206:
+        other = response.status == 200 and response.length not in (None, total)
+        refused = _UNSATISFIED.match(response.content_range or "") if response.status == 416 else None
+        if other or (refused is not None and int(refused[1]) != total):
+            return Changed("the size has changed")
+        return NoParts(f"{response.status} to a range")
+    match = _CONTENT_RANGE.match(response.content_range or "")
+    if match is None or response.encoded:
+        return NoParts("a partial response without a usable Content-Range")
+    first, end = int(match[1]), int(match[2]) + 1
+    if match[3] != "*" and int(match[3]) != total:
+        return Changed("the size has changed")
+    if first != start or not start < end <= total or response.length not in (None, end - first):
+        return NoParts("a partial response that is not the part that was asked for")
+    return Part()
 
 
 def _same(kept: Validator, response: Response) -> bool:
@@ -150,6 +221,12 @@ def strong_validator(etag: str | None, last_modified: str | None, date: str | No
         if told is not None and now is not None and now - told >= STRONG_AFTER:
             modified = last_modified
     return Validator(etag=usable, last_modified=modified)
+
+
+def microseconds(text: str | None) -> int | None:
+    """An HTTP date as µs UTC, where it is one after 1970."""
+    told = http_date(text) if text else None
+    return None if told is None else max(0, int(told.timestamp())) * 1_000_000 or None
 
 
 def http_date(text: str) -> datetime | None:

@@ -1,6 +1,7 @@
 """Where the bytes go: the data file of a workspace, its frontier, and the thread that syncs it.
 
-Data is always synced before anybody is told that it is (the other order loses it at a power cut).
+Data is always synced before anybody is told that it is (the other order loses it at a power cut). Several
+threads may write, each in a stripe of its own.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ from pathlib import Path
 from fetchd.protocol.errors import Code
 from fetchd.protocol.journal import Content, Journal, boot_id
 from fetchd.protocol.mailbox import Validator
+
+from .segments import Board, Ranges, Segment
 
 SYNC_BYTES = 16 << 20
 SYNC_SECONDS = 1.0
@@ -41,19 +44,90 @@ def file_error(error: OSError) -> SinkError:
     return SinkError(Code.DISK_FULL if full else Code.IO_ERROR, error.strerror or str(error))
 
 
-class Sink:
-    """The data file of one attempt, written in order from `position`.
+class Stripe:
+    """What one thread writes: from `position` up to `end` (None: not known), which may come nearer."""
 
-    `on_synced(generation, position)` is called from the sync thread, after fdatasync has returned.
+    def __init__(self, sink: "Sink", segment: Segment) -> None:
+        self._sink = sink
+        self._segment = segment
+        self._ours = True
+
+    @property
+    def position(self) -> int:
+        return self._segment.position
+
+    @property
+    def end(self) -> int | None:
+        return self._segment.end
+
+    @property
+    def complete(self) -> bool:
+        return self._segment.complete
+
+    def claim(self, wanted: int) -> int:
+        """How many of `wanted` bytes may be received next, and are nobody else's then; 0: all are there."""
+        with self._sink.lock:
+            return self._segment.claim(wanted)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append, then move the frontier. Waits where the sync thread is two intervals behind."""
+        view = memoryview(data)
+        began = position = self._segment.position
+        try:
+            while view:
+                count = os.pwrite(self._sink.fd, view, position)
+                position += count
+                view = view[count:]
+        except OSError as error:
+            raise file_error(error) from error
+        finally:
+            self._sink.advance(self._segment, position - began)
+
+    def splice(self, pipe: int, count: int) -> None:
+        """Append `count` bytes out of a pipe without copying them, as `write` does.
+
+        Raises OSError with EINVAL where the file system cannot do that; what is left is still in the pipe.
+        """
+        began = position = self._segment.position
+        try:
+            while count:
+                moved = os.splice(pipe, self._sink.fd, count, offset_dst=position)
+                position += moved
+                count -= moved
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise
+            raise file_error(error) from error
+        finally:
+            self._sink.advance(self._segment, position - began)
+
+    def give_back(self) -> None:
+        """Let others fetch what is left. Nothing happens the second time."""
+        with self._sink.lock:
+            if self._ours:
+                self._ours = False
+                self._sink.board.give_back(self._segment)
+
+
+class Sink:
+    """The data file of one attempt.
+
+    `on_synced(generation, ranges)` is called from the sync thread, after fdatasync has returned. `follow` is
+    called with how far the file is there without a hole, whenever that has grown.
     """
 
     def __init__(
-        self, workspace: Path, generation: int, have: int, on_synced: Callable[[int, int], None]
+        self, workspace: Path, generation: int, have: Ranges, on_synced: Callable[[int, Ranges], None]
     ) -> None:
         self.path = workspace / "data"
         self.generation = generation
-        self.position = have
-        self.synced = have
+        self.lock = threading.Lock()
+        self.board = Board(None, have)
+        self.follow: Callable[[int], None] | None = None
+        self._on_hand = sum(end - start for start, end in have)
+        self._unsynced = 0
+        self._noted = 0
+        self._synced: Ranges = have
         self._on_synced = on_synced
         self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -65,43 +139,72 @@ class Sink:
         except BaseException:
             os.close(self.fd)
             raise
-        self._condition = threading.Condition()
+        self._condition = threading.Condition(self.lock)
         self._thread: threading.Thread | None = None
         self._closed = False
         self._error: OSError | None = None
         self._began = time.monotonic()
+        self._content = Content(validator=Validator(), total=None)
 
-    def begin(self, validator: Validator, total: int | None, generation: int, have: int) -> None:
-        """The content that follows: its identity, its size if known, and how much of it is kept."""
-        self.generation = generation
-        with self._condition:
-            self.position = self.synced = have
-        self._journal.begin(generation, Content(validator=validator, total=total), ((0, have),))
+    @property
+    def on_hand(self) -> int:
+        """Bytes that are there."""
+        return self._on_hand
+
+    def begin(self, validator: Validator, total: int | None, generation: int, have: Ranges) -> None:
+        """The content that follows: its identity, its size if known, and which ranges of it are kept."""
+        with self.lock:
+            self.generation = generation
+            self.board = Board(total, have)
+            self._content = Content(validator=validator, total=total)
+            self._on_hand = sum(end - start for start, end in have)
+            self._unsynced = 0
+            self._synced = have
+            self._describe()
+        reach = have[-1][1] if have else 0
         try:
             # whatever lies behind belongs to no content that we know
-            os.ftruncate(self.fd, have)
+            os.ftruncate(self.fd, reach)
         except OSError as error:
             raise file_error(error) from error
-        if total is not None and total - have >= RESERVE_FROM:
-            self._reserve(have, total)
+        if total is not None and total - reach >= RESERVE_FROM:
+            self._reserve(reach, total)
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Append, then move the frontier. Waits where the sync thread is two intervals behind."""
-        view = memoryview(data)
-        try:
-            while view:
-                count = os.pwrite(self.fd, view, self.position)
-                self.position += count
-                view = view[count:]
-        except OSError as error:
-            raise file_error(error) from error
-        finally:
-            self._journal.extend(0, 0, self.position)
-        if self._thread is not None:
-            self._nudge()
-        elif self.position - self.synced >= SYNC_BYTES or time.monotonic() - self._began >= SYNC_SECONDS:
-            self._thread = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
-            self._thread.start()
+    def stripe(self, owner: object, at: int | None = None) -> Stripe | None:
+        """A stretch to write for this owner, or None where there is nothing left to take.
+
+        With `at` only one that begins there will do, and none is divided for it.
+        """
+        with self.lock:
+            segment = self.board.take(owner, time.monotonic(), at)
+            if segment is None:
+                return None
+            self._note(segment)
+            return Stripe(self, segment)
+
+    def finish(self) -> int:
+        """All is written: the size of the file. Where it was not known before, it is now."""
+        with self.lock:
+            if self.board.total is None:
+                return self.board.frontier()
+            return self.board.total
+
+    def advance(self, segment: Segment, count: int) -> None:
+        """The owner of a segment has written so many bytes."""
+        with self._condition:
+            segment.position += count
+            self._journal.extend(segment.index, segment.start, segment.position)
+            self._on_hand += count
+            self._unsynced += count
+            frontier = self.board.frontier() if self.follow is not None else 0
+            late = self._unsynced >= SYNC_BYTES or time.monotonic() - self._began >= SYNC_SECONDS
+            if self._thread is not None:
+                self._nudge()
+            elif late and not self._closed:
+                self._thread = threading.Thread(target=self._sync_loop, name="sync", daemon=True)
+                self._thread.start()
+        if self.follow is not None:
+            self.follow(frontier)
 
     def settle(self) -> None:
         """Stop the sync thread; raise what it met. Nothing is written any more.
@@ -120,13 +223,13 @@ class Sink:
     def sync(self) -> None:
         """Sync everything written so far and report it. Nothing is written any more."""
         self.settle()
-        position, generation = self.position, self.generation
+        ranges, generation = self.board.ranges(), self.generation
         try:
             os.fdatasync(self.fd)
         except OSError as error:
             self._error = error
             raise file_error(error) from error
-        self._on_synced(generation, position)
+        self._on_synced(generation, ranges)
 
     def close(self) -> None:
         """Stop the sync thread and let go of the files."""
@@ -134,29 +237,41 @@ class Sink:
             self.settle()
         if self._error is not None:
             # what was not synced may be lost although it can still be read: nobody is to resume from it
-            self._journal.extend(0, 0, self.synced)
+            self._journal.begin(self.generation, self._content, self._synced)
         self._journal.close()
         os.close(self.fd)
 
+    def _describe(self) -> None:
+        segments = tuple((segment.start, segment.position) for segment in self.board.segments)
+        self._journal.begin(self.generation, self._content, segments)
+        self._noted = len(segments)
+
+    def _note(self, segment: Segment) -> None:
+        """Let the frontier file have a place for a segment that was made meanwhile."""
+        for made in self.board.segments[self._noted :]:
+            self._journal.extend(made.index, made.start, made.position)
+        if self._noted < len(self.board.segments):
+            self._noted = len(self.board.segments)
+            self._journal.count(self._noted)
+
     def _nudge(self) -> None:
-        with self._condition:
-            if self.position - self.synced >= SYNC_BYTES:
-                self._condition.notify_all()
-            while self.position - self.synced > 2 * SYNC_BYTES and self._error is None:
-                self._condition.wait()
-            if self._error is not None:
-                raise file_error(self._error)
+        if self._unsynced >= SYNC_BYTES:
+            self._condition.notify_all()
+        while self._unsynced > 2 * SYNC_BYTES and self._error is None and not self._closed:
+            self._condition.wait()
+        if self._error is not None:
+            raise file_error(self._error)
 
     def _sync_loop(self) -> None:
         while True:
             with self._condition:
                 self._condition.wait_for(
-                    lambda: self._closed or self.position - self.synced >= SYNC_BYTES, timeout=SYNC_SECONDS
+                    lambda: self._closed or self._unsynced >= SYNC_BYTES, timeout=SYNC_SECONDS
                 )
                 if self._closed:
                     return
-                position, generation = self.position, self.generation
-                if position == self.synced:
+                ranges, generation, count = self.board.ranges(), self.generation, self._unsynced
+                if not count:
                     continue
             try:
                 os.fdatasync(self.fd)
@@ -169,9 +284,10 @@ class Sink:
             with self._condition:
                 if generation != self.generation:
                     continue
-                self.synced = position
+                self._unsynced -= count
+                self._synced = ranges
                 self._condition.notify_all()
-            self._on_synced(generation, position)
+            self._on_synced(generation, ranges)
 
     def _reserve(self, have: int, total: int) -> None:
         if _libc.fallocate(self.fd, FALLOC_FL_KEEP_SIZE, have, total - have) == 0:

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from fetchd.protocol.errors import Code
 
@@ -21,10 +22,9 @@ class _EndedError(Exception):
 class Verifier:
     """Hashes a file from its start, as far as `advance` has said; kept bytes of earlier attempts too."""
 
-    def __init__(self, fd: int, algorithm: str) -> None:
+    def __init__(self, fd: int, algorithms: Iterable[str]) -> None:
         self._fd = fd
-        self._hash = hashlib.new(algorithm, usedforsecurity=False)
-        self._algorithm = algorithm
+        self._hashes = {algorithm: new_hash(algorithm) for algorithm in algorithms}
         self._position = 0
         self._frontier = 0
         self._condition = threading.Condition()
@@ -33,22 +33,27 @@ class Verifier:
         self._thread: threading.Thread | None = None
 
     def advance(self, frontier: int) -> None:
-        """Bytes up to `frontier` are in the file."""
+        """Bytes up to `frontier` are in the file. May be called from any thread, in any order."""
+        if frontier <= self._frontier:
+            return
         with self._condition:
-            self._frontier = frontier
+            self._frontier = max(self._frontier, frontier)
+            if self._thread is None and not self._ended and frontier > INLINE:
+                self._thread = threading.Thread(target=self._run, name="verify", daemon=True)
+                self._thread.start()
             self._condition.notify()
-        if self._thread is None and frontier > INLINE:
-            self._thread = threading.Thread(target=self._run, name="verify", daemon=True)
-            self._thread.start()
 
-    def finish(self, size: int, check: Callable[[], None]) -> str:
-        """The digest in hex of the first `size` bytes. `check` is called now and then and may raise."""
+    def finish(self, size: int, check: Callable[[], None]) -> dict[str, str]:
+        """The digests in hex of the first `size` bytes. `check` is called now and then and may raise."""
         self.stop()
         if self._error is not None:
             raise TransferError(Code.IO_ERROR, self._error.strerror or str(self._error))
         self._frontier = size
-        self._catch_up(check)
-        return self._hash.hexdigest()
+        try:
+            self._catch_up(check)
+        except OSError as error:
+            raise TransferError(Code.IO_ERROR, error.strerror or str(error)) from None
+        return {algorithm: made.hexdigest() for algorithm, made in self._hashes.items()}
 
     def stop(self) -> None:
         """End the thread, however far it has come."""
@@ -67,7 +72,8 @@ class Verifier:
             count = os.preadv(self._fd, [view[:room]], self._position)
             if count == 0:
                 raise OSError(5, "the file is shorter than what was written")
-            self._hash.update(view[:count])
+            for made in self._hashes.values():
+                made.update(view[:count])
             self._position += count
 
     def _run(self) -> None:
@@ -87,6 +93,18 @@ class Verifier:
         # hundreds of gigabytes of earlier attempts may have to be hashed, and nobody waits for that at a stop
         if self._ended:
             raise _EndedError
+
+
+def new_hash(algorithm: str) -> Any:
+    """A hash object of hashlib's form, or `invalid_checksum` where there is no such algorithm here."""
+    if algorithm == "blake3":
+        try:
+            from blake3 import blake3
+        except ImportError:
+            text = "blake3 needs: pip install 'fetchd[blake3]'"
+            raise TransferError(Code.INVALID_CHECKSUM, text) from None
+        return blake3()
+    return hashlib.new(algorithm, usedforsecurity=False)
 
 
 def matches(expected: str, digest: str) -> None:

@@ -7,14 +7,20 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from fetchd.daemon.transfer.api import Context, StoppedError, TransferError
+from fetchd.daemon.transfer import digests
+from fetchd.daemon.transfer.api import Context, NotModifiedError, StoppedError, TransferError
+from fetchd.daemon.transfer.http import Http
+from fetchd.daemon.transfer.pace import Floor, Pace
 from fetchd.daemon.transfer.registry import Transfers
+from fetchd.daemon.transfer.segments import Ranges
 from fetchd.daemon.transfer.sink import Sink, SinkError, file_error
+from fetchd.daemon.transfer.verify import Verifier, matches
 from fetchd.protocol.errors import Code
 from fetchd.protocol.mailbox import (
     Assign,
     Failed,
     Finished,
+    NotModified,
     Report,
     Responded,
     Restart,
@@ -37,21 +43,27 @@ class Attempt(Context):
     user_agent = f"fetchd/{__version__}"
 
     def __init__(
-        self, task: Assign, transfers: Transfers, ca_bundle: str, send: Callable[[Report], None]
+        self, task: Assign, transfers: Transfers, ca_bundle: str, send: Callable[[Report], None], home: str
     ) -> None:
         self.task = task
-        self.home = ""
-        self.connections = task.connections
-        self.source = task.source
         self.ca_bundle = ca_bundle
+        self.home = home
+        self.connections = task.connections
+        self.changed: Callable[[], None] | None = None
+        self.source = task.source
+        self.mixed = False
         self._transfers = transfers
         self._send = send
         self._lock = threading.Lock()
-        self._abort: Callable[[], None] | None = None
+        self._aborts: list[Callable[[], None]] = []
         self._keep: bool | None = None
         self._proceed = threading.Event()
         self._responded = False
         self._generation = task.generation
+        self._pace = Pace(task.rate)
+        self._floor = Floor(task.min_speed, task.min_speed_time)
+        self._announced: tuple[str, ...] = ()
+        self._verifier: Verifier | None = None
         self._thread = threading.Thread(target=self._run, name="transfer", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +73,7 @@ class Attempt(Context):
     def on_hand(self) -> int:
         """Bytes in the workspace, for progress."""
         sink = getattr(self, "sink", None)
-        return 0 if sink is None else sink.position
+        return 0 if sink is None else sink.on_hand
 
     @property
     def total(self) -> int | None:
@@ -77,9 +89,10 @@ class Attempt(Context):
         """End the attempt, keeping its bytes or not; a read that waits for the server returns."""
         with self._lock:
             self._keep = keep
-            abort = self._abort
+            aborts = list(self._aborts)
         self._proceed.set()
-        if abort is not None:
+        self._pace.end()
+        for abort in aborts:
             abort()
 
     def proceed(self, generation: int) -> None:
@@ -87,29 +100,44 @@ class Attempt(Context):
         self._generation = generation
         self._proceed.set()
 
+    def allow(self, connections: int, rate: int | None) -> None:
+        """What the attempt may use from now on."""
+        self.task = replace(self.task, rate=rate)
+        self.connections = connections
+        self._pace.set(rate)
+        if (changed := self.changed) is not None:
+            changed()
+
     # the transfer
 
     def check(self) -> None:
         if self._keep is not None:
             raise StoppedError
 
-    def on_abort(self, abort: Callable[[], None] | None) -> None:
-        with self._lock:
-            self._abort = abort
-            stopping = self._keep is not None
-        if stopping and abort is not None:
-            abort()
-
     @contextmanager
     def abortable(self, abort: Callable[[], None]) -> Iterator[None]:
-        self.on_abort(abort)
+        with self._lock:
+            self._aborts.append(abort)
+            stopping = self._keep is not None
         try:
+            if stopping:
+                abort()
             yield
         finally:
-            self.on_abort(None)
+            with self._lock:
+                self._aborts.remove(abort)
 
     def pace(self, wanted: int) -> int:
-        return wanted
+        allowed = self._pace.take(wanted)
+        self.check()
+        return allowed
+
+    def received(self, count: int, allowed: int) -> None:
+        self._pace.put_back(allowed - count)
+        self._floor.received(count, self._pace.rate)
+        most = self.task.max_size
+        if most is not None and self.sink.on_hand > most:
+            raise TransferError(Code.FILE_TOO_LARGE, f"more than {most} bytes came")
 
     def warn(self, code: Code, message: str) -> None:
         text = printable(message)
@@ -118,6 +146,8 @@ class Attempt(Context):
     def restart(self, why: str) -> None:
         self._proceed.clear()
         self.check()
+        self._drop_verifier()
+        self._responded = False
         self._send(
             Restart(
                 job=self.task.job, attempt=self.task.attempt, generation=self.task.generation, why=why[:1000]
@@ -125,6 +155,7 @@ class Attempt(Context):
         )
         self._proceed.wait()
         self.check()
+        self.mixed = False
         self.task = replace(
             self.task, generation=self._generation, have=[], validator=Validator(), total=None
         )
@@ -143,6 +174,8 @@ class Attempt(Context):
         digests: Sequence[str] = (),
     ) -> None:
         self.task = replace(self.task, total=total)
+        self._announced = tuple(digests)
+        self._verify()
         self._send(
             Responded(
                 job=self.task.job,
@@ -160,12 +193,62 @@ class Attempt(Context):
         )
         self._responded = True
 
+    # checksums
+
+    def _verify(self) -> None:
+        """From now on follow the frontier with what has to be hashed."""
+        wanted = [said for said in (self.task.checksum, *self._announced) if said]
+        if wanted:
+            self._verifier = Verifier(self.sink.fd, dict.fromkeys(said.partition(":")[0] for said in wanted))
+            self.sink.follow = self._verifier.advance
+
+    def _drop_verifier(self) -> None:
+        if self._verifier is not None:
+            self.sink.follow = None
+            self._verifier.stop()
+            self._verifier = None
+
+    def _verified(self, size: int) -> dict[str, str]:
+        """The digests of the file, or `checksum_mismatch`. What the user says counts more than the server."""
+        if self._verifier is None:
+            return {}
+        found = self._verifier.finish(size, self.check)
+        if self.task.checksum is not None:
+            matches(self.task.checksum, found[self.task.checksum.partition(":")[0]])
+        for said in self._announced:
+            try:
+                matches(said, found[said.partition(":")[0]])
+            except TransferError as error:
+                if self.task.checksum is None:
+                    raise
+                self.warn(Code.DIGEST_DIFFERS, f"announced by the server: {error.message}")
+                del found[said.partition(":")[0]]
+        return found
+
+    def _look_up_checksum(self) -> None:
+        """Where the checksum is in a list, get it from there."""
+        algorithm, _, place = (self.task.checksum or "").partition(":")
+        if not place.startswith("@"):
+            return
+        url = place[1:]
+        transfer = self._transfers.find(url)
+        if not isinstance(transfer, Http):
+            raise TransferError(Code.INVALID_CHECKSUM, f"a list of checksums comes over HTTP, not from {url}")
+        try:
+            text = transfer.read_list(self, url)
+        except TransferError as error:
+            message = f"the list of checksums: {error.message}"
+            raise TransferError(error.code, message, error.retry_after) from None
+        names = [digests.basename(url) for url in (self.task.url, *self.task.mirrors)]
+        checksum = digests.listed(text, algorithm, [name for name in dict.fromkeys(names) if name])
+        self.task = replace(self.task, checksum=checksum)
+
     # the thread
 
     def _run(self) -> None:
         job, attempt = self.task.job, self.task.attempt
         try:
-            have = self.task.have[0][1] if self.task.have and self.task.have[0][0] == 0 else 0
+            have = tuple(self.task.have)
             self.sink = Sink(Path(self.task.workspace), self.task.generation, have, self._synced)
         except OSError as error:
             refused = file_error(error)
@@ -182,17 +265,18 @@ class Attempt(Context):
         job, attempt = self.task.job, self.task.attempt
         report: Report
         try:
-            size = self._transfers.find(self.task.url).run(self)
-            self.sink.settle()
-            report = Finished(job=job, attempt=attempt, size=size, digests=self._digests())
+            report = self._fetch()
         except StoppedError:
             report = self._stopped()
+        except NotModifiedError as error:
+            report = NotModified(job=job, attempt=attempt, origins=error.origins[:64])
         except TransferError as error:
             report = self._failed(error.code, error.message, error.retry_after)
         except SinkError as error:
             report = self._failed(error.code, error.message, None)
         except Exception as error:
             report = self._failed(Code.INTERNAL, f"{type(error).__name__}: {error}", None)
+        self._drop_verifier()
         try:
             self.sink.close()
         except OSError as error:
@@ -200,11 +284,15 @@ class Attempt(Context):
             report = self._failed(refused.code, refused.message, None)
         return report
 
-    def _digests(self) -> dict[str, str]:
-        if self.task.checksum is None:
-            return {}
-        algorithm, _, digest = self.task.checksum.partition(":")
-        return {algorithm: digest}
+    def _fetch(self) -> Report:
+        transfer = self._transfers.find(self.task.url)
+        if self.task.options.insecure:
+            self.warn(Code.INSECURE, "the server's certificate is not checked")
+        self._look_up_checksum()
+        size = transfer.run(self)
+        found = self._verified(size)
+        self.sink.settle()
+        return Finished(job=self.task.job, attempt=self.task.attempt, size=size, digests=found)
 
     def _stopped(self) -> Report:
         if self._keep and self._responded:
@@ -212,7 +300,7 @@ class Attempt(Context):
                 self.sink.sync()
             except SinkError as error:
                 return self._failed(error.code, error.message, None)
-        return Stopped(job=self.task.job, attempt=self.task.attempt, bytes=self.sink.position)
+        return Stopped(job=self.task.job, attempt=self.task.attempt, bytes=self.sink.on_hand)
 
     def _failed(self, code: Code, message: str, retry_after: float | None) -> Report:
         dropped = code is Code.CHECKSUM_MISMATCH
@@ -221,16 +309,13 @@ class Attempt(Context):
             attempt=self.task.attempt,
             code=code,
             message=printable(message),
-            bytes=0 if dropped else self.sink.position,
+            bytes=0 if dropped else self.sink.on_hand,
             retry_after=retry_after,
+            source=self.source,
+            mixed=self.mixed,
         )
 
-    def _synced(self, generation: int, position: int) -> None:
+    def _synced(self, generation: int, ranges: Ranges) -> None:
         self._send(
-            Synced(
-                job=self.task.job,
-                attempt=self.task.attempt,
-                generation=generation,
-                ranges=[(0, position)] if position else [],
-            )
+            Synced(job=self.task.job, attempt=self.task.attempt, generation=generation, ranges=list(ranges))
         )

@@ -35,9 +35,10 @@ STACK = 512 << 10
 class Worker:
     """One worker: its mailbox, its transfers, and at most one attempt."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str, beat: float) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str, beat: float, home: str) -> None:
         self._socket = socket
         self._beat = beat
+        self._home = home
         self._ca_bundle = ca_bundle
         self._transfers = Transfers()
         self._reports: SimpleQueue[mailbox.Report] = SimpleQueue()
@@ -71,13 +72,16 @@ class Worker:
         match message:
             case mailbox.Assign():
                 assert attempt is None, "the supervisor assigns one attempt at a time"
-                self._speed, self._shown = None, message.have[0][1] if message.have else 0
+                self._speed, self._shown = None, sum(end - start for start, end in message.have)
                 self._shown_at = time.monotonic()
-                self._attempt = Attempt(message, self._transfers, self._ca_bundle, self._report)
+                self._attempt = Attempt(message, self._transfers, self._ca_bundle, self._report, self._home)
                 self._attempt.start()
             case mailbox.Stop(job=job, attempt=number, keep=keep):
                 if attempt is not None and (attempt.task.job, attempt.task.attempt) == (job, number):
                     attempt.stop(keep)
+            case mailbox.Allow(job=job, attempt=number, connections=connections, rate=rate):
+                if attempt is not None and (attempt.task.job, attempt.task.attempt) == (job, number):
+                    attempt.allow(connections, rate)
             case mailbox.Proceed(job=job, attempt=number, generation=generation):
                 if attempt is not None and (attempt.task.job, attempt.task.attempt) == (job, number):
                     attempt.proceed(generation)
@@ -133,5 +137,5 @@ def main(start: mailbox.Start) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL, -1)
     socket.connect(start.endpoint)
     socket.send(encode(mailbox.Arrived(secret=start.secret, layers=layers)))
-    Worker(socket, start.ca_bundle, start.beat).run()
+    Worker(socket, start.ca_bundle, start.beat, start.home).run()
     context.destroy()

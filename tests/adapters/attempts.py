@@ -66,7 +66,7 @@ class Room:
             have=[(0, have)] if have else [],
             validator=Validator(etag=etag, last_modified=last_modified), **{**values, **fields},
         )  # fmt: skip
-        self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear)
+        self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear, str(self.directory))
         self.attempt.start()
 
     def end(self, timeout: float = 20.0) -> Finished | Failed | Stopped:

@@ -5,9 +5,10 @@ import http.client
 import os
 import socket
 import ssl
+from email.message import Message
+from typing import Any
 
 import pytest
-import requests
 import urllib3.exceptions
 
 from fetchd.daemon.transfer.api import TransferError
@@ -21,7 +22,7 @@ def system(number: int) -> OSError:
 
 
 def inside(cause: BaseException, *outer: type[Exception]) -> BaseException:
-    """An error as `requests` and `urllib3` hand it on: raised from, or with the cause as an argument."""
+    """An error as `urllib3` hands it on: raised from, or with the cause as an argument."""
     for kind in outer:
         error = kind("Connection broken", cause)
         error.__context__ = cause
@@ -29,7 +30,8 @@ def inside(cause: BaseException, *outer: type[Exception]) -> BaseException:
     return cause
 
 
-WRAPPED = (urllib3.exceptions.ProtocolError, requests.ConnectionError)
+WRAPPED = (urllib3.exceptions.ProtocolError, urllib3.exceptions.HTTPError)
+POOL: Any = None
 TABLE: list[tuple[str, BaseException, Code]] = [
     ("unknown host", inside(socket.gaierror(-2, "Name or service not known"), *WRAPPED), Code.DNS),
     ("a host that cannot be encoded", UnicodeError("label too long"), Code.DNS),
@@ -37,8 +39,8 @@ TABLE: list[tuple[str, BaseException, Code]] = [
     ("no route", inside(system(errno.EHOSTUNREACH), *WRAPPED), Code.CONNECT),
     ("no network", inside(system(errno.ENETUNREACH), *WRAPPED), Code.CONNECT),
     ("timeout of the kernel", inside(TimeoutError(errno.ETIMEDOUT, "timed out"), *WRAPPED), Code.TIMEOUT),
-    ("timeout of a read", requests.ReadTimeout("read"), Code.TIMEOUT),
-    ("timeout of a connect", requests.ConnectTimeout("connect"), Code.TIMEOUT),
+    ("timeout of a read", urllib3.exceptions.ReadTimeoutError(POOL, "/", "read"), Code.TIMEOUT),
+    ("timeout of a connect", urllib3.exceptions.ConnectTimeoutError(POOL, "connect"), Code.TIMEOUT),
     ("reset", inside(ConnectionResetError(errno.ECONNRESET, "reset"), *WRAPPED), Code.RESET),
     ("pipe", inside(BrokenPipeError(errno.EPIPE, "pipe"), *WRAPPED), Code.RESET),
     ("shut down", inside(system(errno.ENOTCONN), *WRAPPED), Code.RESET),
@@ -47,16 +49,18 @@ TABLE: list[tuple[str, BaseException, Code]] = [
     ("short, counted", inside(urllib3.exceptions.IncompleteRead(3, 5), *WRAPPED), Code.SHORT_BODY),
     ("bad status line", inside(http.client.BadStatusLine("x"), *WRAPPED), Code.BAD_RESPONSE),
     ("long line", inside(http.client.LineTooLong("header"), *WRAPPED), Code.BAD_RESPONSE),
-    ("two lengths", inside(urllib3.exceptions.InvalidHeader("x"), requests.exceptions.InvalidHeader),
+    ("two lengths", inside(urllib3.exceptions.InvalidHeader("x"), urllib3.exceptions.HTTPError),
      Code.BAD_RESPONSE),
     ("huge length", OverflowError("int too large"), Code.BAD_RESPONSE),
-    ("our own header", requests.exceptions.InvalidHeader("x"), Code.BAD_REQUEST),
     ("TLS", inside(ssl.SSLError(1, "wrong version number"), *WRAPPED), Code.TLS),
     ("TLS cut off", inside(ssl.SSLEOFError(8, "EOF occurred"), *WRAPPED), Code.TLS),
-    ("certificate", inside(ssl.SSLCertVerificationError(1, "verify failed"), requests.exceptions.SSLError),
+    ("certificate", inside(ssl.SSLCertVerificationError(1, "verify failed"), urllib3.exceptions.SSLError),
      Code.TLS_CERT),
-    ("URL", requests.exceptions.InvalidURL("x"), Code.INVALID_URL),
-    ("location", inside(urllib3.exceptions.LocationParseError("x"), requests.RequestException),
+    ("a long label", urllib3.exceptions.LocationParseError("'a', label empty or too long"), Code.DNS),
+    ("a proxy that refuses", urllib3.exceptions.ProxyError("x", system(errno.ECONNREFUSED)), Code.PROXY),
+    ("a tunnel", OSError("Tunnel connection failed: 502 Bad Gateway"), Code.PROXY),
+    ("a tunnel without a key", OSError("Tunnel connection failed: 407 Who?"), Code.UNAUTHORIZED),
+    ("location", inside(urllib3.exceptions.LocationParseError("x"), urllib3.exceptions.HTTPError),
      Code.INVALID_URL),
     ("full disk", system(errno.ENOSPC), Code.DISK_FULL),
     ("quota", system(errno.EDQUOT), Code.DISK_FULL),
@@ -80,7 +84,7 @@ def test_messages_are_short_and_printable() -> None:
 
 
 def test_errors_that_contain_themselves() -> None:
-    error = requests.ConnectionError("x")
+    error = urllib3.exceptions.HTTPError("x")
     error.args = (error, error)
     error.__context__ = error
     assert classify(error).code is Code.INTERNAL
@@ -97,7 +101,9 @@ def test_errors_that_contain_themselves() -> None:
     ],
 )  # fmt: skip
 def test_statuses(status: int, code: Code) -> None:
-    error = status_error(status, "Some\x1b Reason", {"retry-after": "7"})
+    headers = Message()
+    headers["Retry-After"] = "7"
+    error = status_error(status, "Some\x1b Reason", headers)
     assert error.code is code
     assert error.retry_after == (7.0 if status in (429, 503) else None)
     assert error.message == f"{status} Some Reason"

@@ -91,7 +91,7 @@ FRESH: list[tuple[str, dict[str, Any], str]] = [
     ("rubbish", {"data": b"HTTP/1.1 200"}, "reset"),
     ("rubbish", {"data": b"HTTP/1.1 100 Continue\r\n\r\n" * 9}, "reset"),
     ("rubbish", {"data": b"HTTP/1.1 100 Continue\r\n\r\n" * 9000}, "bad_response"),
-    ("rubbish", {"data": b"HTTP/1.1 102 Processing\r\n\r\n"}, "bad_response"),
+    ("rubbish", {"data": b"HTTP/1.1 102 Processing\r\n\r\n"}, "reset"),
     ("rubbish", {"data": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"}, "bad_response"),
     ("rubbish", {"data": b"ICY 200 OK\r\n\r\n"}, "bad_response"),
 ]  # fmt: skip

@@ -25,19 +25,22 @@ from fetchd.protocol import journal
 from fetchd.protocol.errors import Code
 from fetchd.protocol.mailbox import Validator
 
+from .single import Single
+
 Report = tuple[int, int]
 VALIDATOR = Validator(etag='"v1"')
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from fetchd.daemon.transfer.sink import Sink, SinkError
+from fetchd.daemon.transfer.sink import SinkError
 from fetchd.protocol.mailbox import Validator
+from tests.adapters.single import Single
 
 steps, directory, total = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-sink = Sink(directory, 0, 0, lambda generation, position: print("synced", position, flush=True))
+sink = Single(directory, 0, lambda generation, position: print("synced", position, flush=True))
 try:
-    sink.begin(Validator(etag='"v1"'), total or None, 0, 0)
+    sink.start(Validator(etag='"v1"'), total or None, 0, 0)
     for step in steps.split(","):
         match step.partition(":"):
             case "write", _, size:
@@ -67,9 +70,9 @@ def fresh(directory: Path) -> Path:
 
 
 @pytest.fixture
-def made(workspace: Path) -> Iterator[tuple[Sink, list[Report]]]:
+def made(workspace: Path) -> Iterator[tuple[Single, list[Report]]]:
     reports: list[Report] = []
-    sink = Sink(workspace, 0, 0, lambda *report: reports.append(report))
+    sink = Single(workspace, 0, lambda *report: reports.append(report))
     yield sink, reports
     sink.close()
 
@@ -97,9 +100,9 @@ def strace(*options: str) -> list[str]:
 # in order
 
 
-def test_the_frontier_follows_every_write(made: tuple[Sink, list[Report]], workspace: Path) -> None:
+def test_the_frontier_follows_every_write(made: tuple[Single, list[Report]], workspace: Path) -> None:
     sink, reports = made
-    sink.begin(VALIDATOR, None, 0, 0)
+    sink.start(VALIDATOR, None, 0, 0)
     for piece in (b"abc", b"", b"defg"):
         sink.write(piece)
         assert frontier(workspace) == ((0, sink.position),)
@@ -110,16 +113,16 @@ def test_the_frontier_follows_every_write(made: tuple[Sink, list[Report]], works
     assert (workspace / "data").read_bytes() == b"abcdefg"
 
 
-def test_a_new_content_drops_what_lies_behind_it(made: tuple[Sink, list[Report]], workspace: Path) -> None:
+def test_a_new_content_drops_what_lies_behind_it(made: tuple[Single, list[Report]], workspace: Path) -> None:
     sink, _ = made
-    sink.begin(VALIDATOR, None, 0, 0)
+    sink.start(VALIDATOR, None, 0, 0)
     sink.write(b"0123456789")
-    sink.begin(VALIDATOR, 8, 0, 4)
+    sink.start(VALIDATOR, 8, 0, 4)
     assert (workspace / "data").read_bytes() == b"0123"
     assert frontier(workspace) == ((0, 4),)
     sink.write(b"abcd")
     assert (workspace / "data").read_bytes() == b"0123abcd"
-    sink.begin(Validator(), None, 1, 0)
+    sink.start(Validator(), None, 1, 0)
     assert (workspace / "data").read_bytes() == b""
     assert frontier(workspace) == ()
 
@@ -144,7 +147,7 @@ def test_data_is_synced_before_anybody_is_told(workspace: Path) -> None:
     assert state == "synced"
 
 
-def test_it_syncs_by_itself_while_bytes_come(made: tuple[Sink, list[Report]]) -> None:
+def test_it_syncs_by_itself_while_bytes_come(made: tuple[Single, list[Report]]) -> None:
     sink, reports = made
     told = threading.Event()
 
@@ -152,8 +155,8 @@ def test_it_syncs_by_itself_while_bytes_come(made: tuple[Sink, list[Report]]) ->
         reports.append(report)  # type: ignore[arg-type]
         told.set()
 
-    sink._on_synced = synced
-    sink.begin(VALIDATOR, None, 5, 0)
+    sink.told = synced
+    sink.start(VALIDATOR, None, 5, 0)
     for _ in range(sinks.SYNC_BYTES >> 20):
         sink.write(bytes(1 << 20))
     assert told.wait(10)
@@ -162,7 +165,7 @@ def test_it_syncs_by_itself_while_bytes_come(made: tuple[Sink, list[Report]]) ->
 
 
 def test_writing_waits_for_a_disk_that_is_far_behind(
-    made: tuple[Sink, list[Report]], monkeypatch: pytest.MonkeyPatch
+    made: tuple[Single, list[Report]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At most two intervals are written that are not yet synced."""
     sink, _ = made
@@ -175,7 +178,7 @@ def test_writing_waits_for_a_disk_that_is_far_behind(
         real(fd)
 
     monkeypatch.setattr(os, "fdatasync", slow)
-    sink.begin(VALIDATOR, None, 0, 0)
+    sink.start(VALIDATOR, None, 0, 0)
     done = threading.Event()
 
     def write() -> None:
@@ -279,7 +282,7 @@ def test_codes_of_file_errors(number: int, code: Code) -> None:
 def test_a_workspace_with_a_torn_frontier_is_an_error_not_a_hang(workspace: Path) -> None:
     (workspace / "frontier").write_bytes(b"")
     with pytest.raises((OSError, ValueError)):
-        Sink(workspace, 0, 0, lambda *_: None)
+        Sink(workspace, 0, (), lambda *_: None)
 
 
 def test_links_are_not_followed(workspace: Path, downloads: Path) -> None:
@@ -287,7 +290,7 @@ def test_links_are_not_followed(workspace: Path, downloads: Path) -> None:
     (workspace / "data").unlink()
     (workspace / "data").symlink_to(downloads / "other")
     with pytest.raises(OSError, match="symbolic"):
-        Sink(workspace, 0, 0, lambda *_: None)
+        Sink(workspace, 0, (), lambda *_: None)
     assert (downloads / "other").read_bytes() == b"keep me"
 
 
@@ -300,11 +303,11 @@ def idle() -> None:
 
 def digest(path: Path, algorithm: str, advances: list[int], size: int) -> str:
     fd = os.open(path, os.O_RDONLY)
-    verifier = Verifier(fd, algorithm)
+    verifier = Verifier(fd, [algorithm])
     try:
         for frontier_now in advances:
             verifier.advance(frontier_now)
-        return verifier.finish(size, idle)
+        return verifier.finish(size, idle)[algorithm]
     finally:
         verifier.stop()
         os.close(fd)
@@ -335,17 +338,17 @@ def test_it_follows_any_frontier(downloads: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_restarted_content_is_hashed_from_its_beginning(workspace: Path) -> None:
-    sink = Sink(workspace, 0, 0, lambda *_: None)
+    sink = Single(workspace, 0, lambda *_: None)
     try:
-        sink.begin(VALIDATOR, None, 0, 0)
+        sink.start(VALIDATOR, None, 0, 0)
         sink.write(pattern(100_000, 1))
-        sink.begin(VALIDATOR, None, 1, 0)
+        sink.start(VALIDATOR, None, 1, 0)
         content = pattern(50_000, 2)
         for at in range(0, len(content), 7000):
             sink.write(content[at : at + 7000])
-        verifier = Verifier(sink.fd, "sha256")
+        verifier = Verifier(sink.fd, ["sha256"])
         verifier.advance(sink.position)
-        assert verifier.finish(sink.position, idle) == hashlib.sha256(content).hexdigest()
+        assert verifier.finish(sink.position, idle)["sha256"] == hashlib.sha256(content).hexdigest()
     finally:
         sink.close()
 
@@ -363,7 +366,7 @@ def test_a_stop_does_not_wait_for_the_hash_of_a_large_file(
     with path.open("wb") as file:
         file.truncate(64 << 30)  # minutes of hashing
     fd = os.open(path, os.O_RDONLY)
-    verifier = Verifier(fd, "sha256")
+    verifier = Verifier(fd, ["sha256"])
     verifier.advance(64 << 30)
     checks: list[int] = []
 

@@ -1,0 +1,211 @@
+"""Connections to servers and proxies, kept for the next request, and what proves who they are.
+
+`urllib3` dials, encrypts and pools; its connections are given our header gate, and tell which socket they
+wait at. `requests` is not in the way of a request: its session costs twice what the pools below it do.
+"""
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from fetchd.protocol import urls
+from fetchd.protocol.errors import Code
+from fetchd.protocol.mailbox import Assign
+
+from . import gate
+from .api import TransferError
+
+POOLS = 8
+"""Hosts whose connections are kept."""
+
+HOSTED = 32
+"""Connections that are kept to one host."""
+
+# whoever asks for no certificate to be checked is told so once, by us
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+_waiting = threading.local()
+
+
+class _Mixin:
+    """What both kinds of connection add: the gate, and their socket to whoever asked for this thread."""
+
+    sock: Any
+    answering: Any = None
+    served = 0
+    latest: gate.Response
+
+    def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> gate.Response:
+        # the connection lets go of its socket where the answer is the last one
+        self.answering = sock
+        self.latest = gate.Response(sock, *args, **options)
+        self.latest.seconds = getattr(_waiting, "seconds", gate.Response.seconds)
+        return self.latest
+
+    def getresponse(self) -> Any:
+        self.served += 1
+        if (notice := getattr(_waiting, "notice", None)) is not None:
+            notice(self)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class Plain(_Mixin, HTTPConnection):  # type: ignore[misc]  # a method takes the place of a class
+    """A plain connection."""
+
+
+class Encrypted(_Mixin, HTTPSConnection):  # type: ignore[misc]
+    """An encrypted one."""
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = Plain
+
+
+class _EncryptedPool(HTTPSConnectionPool):
+    ConnectionCls = Encrypted
+
+
+Connection = Plain | Encrypted
+
+
+@contextlib.contextmanager
+def waiting(notice: Callable[[Connection], None], seconds: float) -> Any:
+    """In this block `notice` gets the connection of this thread that waits for a head of up to `seconds`."""
+    _waiting.notice, _waiting.seconds = notice, seconds
+    try:
+        yield
+    finally:
+        _waiting.notice = None
+
+
+class Managers:
+    """Pools by proxy and by what proves who the two sides are."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], Any] = {}
+        self._lock = threading.Lock()
+
+    def find(self, url: str, task: Assign, ca_bundle: str, home: str) -> Any:
+        """The pools for this task (a `PoolManager`), fit for this URL.
+
+        Raises `tls` where no certificates can be read, `client_cert`, and `proxy` where SOCKS is not there.
+        """
+        key = (task.proxy, ca_bundle, task.ca, task.client_certificate, task.options.insecure)
+        with self._lock:
+            manager = self._made.get(key)
+            if manager is None:
+                manager = self._made[key] = _manager(task, ca_bundle, home)
+            if url.startswith("https:") and "ssl_context" not in manager.connection_pool_kw:
+                # only now: reading a bundle of authorities takes 20 ms
+                manager.connection_pool_kw["ssl_context"] = tls_context(task, ca_bundle, home)
+            return manager
+
+    def close(self) -> None:
+        for manager in self._made.values():
+            manager.clear()
+        self._made.clear()
+
+
+def _manager(task: Assign, ca_bundle: str, home: str) -> Any:
+    options: dict[str, Any] = {"num_pools": POOLS, "maxsize": HOSTED, "block": False}
+    proxy = task.proxy
+    if proxy is not None and proxy.startswith("socks"):
+        try:
+            from urllib3.contrib.socks import SOCKSProxyManager
+        except ImportError:
+            raise TransferError(Code.PROXY, "a SOCKS proxy needs: pip install 'fetchd[socks]'") from None
+        manager: Any = SOCKSProxyManager(proxy, **options)
+        manager.pool_classes_by_scheme = _behind_socks(manager.pool_classes_by_scheme)
+        return manager
+    if proxy is None:
+        manager = urllib3.PoolManager(**options)
+    else:
+        if proxy.startswith("https:"):
+            options["proxy_ssl_context"] = tls_context(task, ca_bundle, home)
+        pair = urls.userinfo(proxy)
+        headers = None if pair is None else {"Proxy-Authorization": basic(pair)}
+        manager = urllib3.ProxyManager(_without_userinfo(proxy), proxy_headers=headers, **options)
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
+    return manager
+
+
+def _behind_socks(pools: dict[str, Any]) -> dict[str, Any]:
+    """Pools of connections through a SOCKS proxy, with our mixin."""
+    found = {}
+    for scheme, pool in pools.items():
+        connection = type("Socks", (_Mixin, pool.ConnectionCls), {})
+        found[scheme] = type("SocksPool", (pool,), {"ConnectionCls": connection})
+    return found
+
+
+def tls_context(task: Assign, ca_bundle: str, home: str) -> ssl.SSLContext:
+    """What a task trusts, and how it shows who it is itself."""
+    context: ssl.SSLContext = urllib3.util.ssl_.create_urllib3_context()
+    if task.options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            if task.ca is not None:
+                context.load_verify_locations(cadata=task.ca)
+            else:
+                context.load_verify_locations(cafile=ca_bundle or _bundled())
+        except OSError as error:
+            where = "of the job" if task.ca is not None else ca_bundle
+            text = f"the certificates {where} cannot be read: {error.strerror or error}"
+            raise TransferError(Code.TLS, text) from None
+    if task.client_certificate is not None:
+        _load_chain(context, task.client_certificate, home)
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, text: str, home: str) -> None:
+    """The ssl module takes it from a file only: one that nobody else can read, and only for a moment."""
+    path = os.path.join(home or ".", f"certificate-{threading.get_ident()}")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        # a password cannot be asked for: without the argument the terminal would be
+        context.load_cert_chain(path, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        text = f"the client certificate cannot be used: {getattr(error, 'reason', None) or error}"
+        raise TransferError(Code.CLIENT_CERT, text) from None
+    finally:
+        os.unlink(path)
+
+
+def _bundled() -> str:
+    """The authorities that come with requests, for machines that have none."""
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+    return DEFAULT_CA_BUNDLE_PATH
+
+
+def basic(pair: tuple[str, str]) -> str:
+    """Credentials as the value of a header (RFC 7617)."""
+    return "Basic " + b64encode(":".join(pair).encode()).decode()
+
+
+def _without_userinfo(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def shut(sock: socket.socket | None) -> None:
+    """Make whoever waits at this socket return."""
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            # not the method of an encrypted socket: that would have it go on reading without decrypting
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,0 +1,70 @@
+"""Cookies of one attempt: those of the user's file, bound to their domains, and those that servers set.
+
+Browsers share cookies between the ports of a host; here what a server sets never leaves the origin that set
+it.
+"""
+
+import http.client
+import time
+import urllib.request
+from http.cookiejar import Cookie, CookieJar
+from typing import Any
+
+from fetchd.protocol import urls
+
+HTTP_ONLY = "#HttpOnly_"
+
+
+class Cookies:
+    """`text` is a Netscape cookie file, checked at submit."""
+
+    def __init__(self, text: str) -> None:
+        self._own = CookieJar() if text else None
+        self._set: dict[str, CookieJar] = {}
+        for line in text.splitlines():
+            if (cookie := _parse(line)) is not None and self._own is not None:
+                self._own.set_cookie(cookie)
+
+    def header(self, url: str) -> str | None:
+        """The value of the Cookie header for a URL, or None."""
+        jars = [jar for jar in (self._own, self._set.get(urls.origin(url))) if jar is not None]
+        found: list[str] = []
+        for jar in jars:
+            request = _request(url)
+            jar.add_cookie_header(request)
+            if value := request.get_header("Cookie"):
+                found.append(value)
+        return "; ".join(found) or None
+
+    def learn(self, url: str, response: http.client.HTTPResponse) -> None:
+        """Take in what the server sets."""
+        if "set-cookie" in response.headers:
+            jar = self._set.setdefault(urls.origin(url), CookieJar())
+            answer: Any = response
+            jar.extract_cookies(answer, _request(url))
+
+
+def _request(url: str) -> urllib.request.Request:
+    """What the jar looks at; nothing is opened by it."""
+    return urllib.request.Request(url)  # noqa: S310
+
+
+def _parse(line: str) -> Cookie | None:
+    """One line of the file: domain, whether for subdomains, path, secure, expiry, name, value."""
+    only = line.startswith(HTTP_ONLY)
+    fields = line.removeprefix(HTTP_ONLY).split("\t")
+    if len(fields) != 7 or (line.startswith("#") and not only):
+        return None
+    domain, subdomains, path, secure, expires, name, value = fields
+    until = int(expires) if expires.isdecimal() and len(expires) < 16 else 0
+    if until and until <= time.time():
+        return None
+    wide = subdomains == "TRUE"
+    if wide and not domain.startswith("."):
+        domain = f".{domain}"
+    return Cookie(
+        version=0, name=name, value=value, port=None, port_specified=False, domain=domain,
+        domain_specified=wide, domain_initial_dot=domain.startswith("."), path=path or "/",
+        path_specified=True, secure=secure == "TRUE", expires=until or None, discard=not until, comment=None,
+        comment_url=None, rest={"HttpOnly": ""} if only else {},
+    )  # fmt: skip

@@ -1,0 +1,262 @@
+"""Requests of one attempt and their answers: redirects, credentials, cookies, and the head of what comes.
+
+Redirects are followed here, because a library would carry credentials to other origins and read bodies
+without bound. A header of the user goes to the origin of the URL that it was given for, and to no other.
+"""
+
+import contextlib
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urljoin
+
+import urllib3
+
+from fetchd.protocol import urls
+from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.mailbox import Validator
+
+from . import digests, gate, plan
+from .api import Context, TransferError
+from .connect import HOSTED, Connection, Managers, basic, shut, waiting
+from .cookies import Cookies
+from .failures import status_error
+
+MAX_REDIRECTS = 20
+MAX_URL = 16_384
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+BODY = frozenset({200, 206, 304, 416})
+EXPIRED = frozenset({401, 403, 404, 410})
+"""What the end of a redirect says when the address that it led to is no longer valid."""
+
+STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+
+
+Notice = Callable[[Any], None]
+
+
+class Answer:
+    """A response. `url` is where it comes from, `sock` what its body comes through."""
+
+    def __init__(self, response: Any, connection: Connection, url: str) -> None:
+        self.url = url
+        self.raw: gate.Response = connection.latest
+        self.sock = connection.answering
+        self.status: int = response.status
+        self._response = response
+        self._connection = connection
+        self.head = plan.Response(status=self.status)
+        self.disposition = only(self.raw, "content-disposition")
+        self.reusable = False
+
+    def check(self) -> None:
+        """Look at the head of a final response; a bad one is an error."""
+        self.head = _head(self.raw)
+
+    def close(self) -> None:
+        """Keep the connection for another request, if its body has been read; else end it."""
+        self.raw.close()
+        if not self.reusable or self.raw.will_close:
+            self._connection.close()
+        self._response.release_conn()
+
+
+class Exchange:
+    """Asks the sources of one attempt. `origins` are all that were spoken to. Any thread may ask."""
+
+    def __init__(self, context: Context, managers: Managers) -> None:
+        self._context = context
+        self._task = context.task
+        self._managers = managers
+        self._home = urls.origin(self._task.url)
+        self._cookies = Cookies(self._task.cookies)
+        self._lock = threading.Lock()
+        self._ends: dict[str, str] = {}
+        self.origins: list[str] = []
+
+    @contextlib.contextmanager
+    def ask(
+        self, source: str, conditions: dict[str, str], notice: Notice = lambda _sock: None
+    ) -> Iterator[Answer]:
+        """The answer at the end of the redirects, with a status of `BODY`; other ones are errors.
+
+        The end of the redirects is remembered; when it is no longer valid they are followed anew. `notice`
+        gets every socket at which an answer is waited for.
+        """
+        with contextlib.ExitStack() as stack:
+            known = self._ends.get(source)
+            answer = None
+            if known is not None:
+                with contextlib.suppress(_ExpiredError):
+                    answer = self._follow(stack, source, known, conditions, notice)
+            if answer is None:
+                answer = self._follow(stack, source, source, conditions, notice)
+            self._ends[source] = answer.url
+            yield answer
+
+    def _follow(
+        self,
+        stack: contextlib.ExitStack,
+        source: str,
+        url: str,
+        conditions: dict[str, str],
+        notice: Notice,
+    ) -> Answer:
+        remembered = url != source
+        for _ in range(MAX_REDIRECTS + 1):
+            self._context.check()
+            with self._lock:
+                here = urls.origin(url)
+                if here not in self.origins:
+                    self.origins.append(here)
+            with contextlib.ExitStack() as hop:
+                answer = self._request(hop, url, self._headers(source, url, conditions), notice)
+                if answer.status in REDIRECTS and "location" in answer.raw.headers:
+                    url = _redirected(answer.raw, url, downgrade=self._task.options.downgrade)
+                    continue
+                if answer.status not in BODY:
+                    if remembered and answer.status in EXPIRED:
+                        raise _ExpiredError
+                    raise status_error(answer.status, answer.raw.reason, answer.raw.headers)
+                answer.check()
+                stack.push(hop.pop_all())
+                return answer
+        raise TransferError(Code.REDIRECT_LOOP, f"more than {MAX_REDIRECTS} redirects")
+
+    def _request(
+        self, stack: contextlib.ExitStack, url: str, headers: dict[str, str], notice: Notice
+    ) -> Answer:
+        """One request. A kept connection that turns out to be gone is no failure: another one is taken."""
+        context, task = self._context, self._task
+        manager = self._managers.find(url, task, context.ca_bundle, context.home)
+        timeout = urllib3.Timeout(connect=task.connect_timeout, read=task.read_timeout)
+        for left in reversed(range(HOSTED + 1)):
+            used: list[Connection] = []
+            with contextlib.ExitStack() as attempt:
+
+                def waits(connection: Connection, attempt: Any = attempt, used: Any = used) -> None:
+                    used.append(connection)
+                    attempt.enter_context(context.abortable(partial(shut, connection.sock)))
+                    notice(connection.sock)
+
+                try:
+                    with waiting(waits, gate.TIMES * task.read_timeout):
+                        response = manager.urlopen(
+                            "GET", _bare(url), headers=headers, redirect=False, retries=False,
+                            preload_content=False, decode_content=False, timeout=timeout,
+                        )  # fmt: skip
+                except Exception as error:
+                    context.check()
+                    fresh = bool(used) and used[-1].served == 1
+                    if fresh or not left or not _is_stale(error):
+                        raise
+                    continue
+                answer = Answer(response, used[-1], url)
+                stack.push(attempt.pop_all())
+                stack.callback(answer.close)
+                with self._lock:
+                    self._cookies.learn(url, answer.raw)
+                return answer
+        raise AssertionError("the last connection was a fresh one")
+
+    def _headers(self, source: str, url: str, conditions: dict[str, str]) -> dict[str, str]:
+        task = self._task
+        agent = task.options.user_agent or self._context.user_agent
+        headers = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        here = urls.origin(url)
+        if here == urls.origin(source) and (pair := urls.userinfo(source)) is not None:
+            headers["Authorization"] = basic(pair)
+        if here == self._home:
+            if task.credentials is not None:
+                headers["Authorization"] = basic(task.credentials)
+            for name, value in task.headers.items():
+                for known in [known for known in headers if known.lower() == name.lower()]:
+                    del headers[known]
+                headers[name] = value
+        with self._lock:
+            cookies = self._cookies.header(_bare(url))
+        if cookies is not None:
+            own = next((name for name in headers if name.lower() == "cookie"), "Cookie")
+            headers[own] = f"{headers[own]}; {cookies}" if own in headers else cookies
+        headers.update(conditions)
+        return headers
+
+
+class _ExpiredError(Exception):
+    """The remembered end of the redirects is not valid any more."""
+
+
+def _is_stale(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, STALE) or any(isinstance(part, STALE) for part in seen.args):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _head(raw: gate.Response) -> plan.Response:
+    """The head of a response, its framing headers checked."""
+    encoded = (only(raw, "content-encoding") or "identity").strip().lower() not in ("identity", "")
+    coding = [value.strip().lower() for value in every(raw, "transfer-encoding")]
+    if coding not in ([], ["identity"], ["chunked"]):
+        # the library would take such a body for whole wherever it ends
+        raise TransferError(Code.BAD_RESPONSE, "a transfer coding that is not known")
+    length = plan.content_length(every(raw, "content-length"))
+    modified = only(raw, "last-modified")
+    validator = plan.strong_validator(only(raw, "etag"), modified, only(raw, "date"))
+    return plan.Response(
+        status=raw.status,
+        length=None if "chunked" in coding else length,
+        content_range=only(raw, "content-range"),
+        validator=Validator() if encoded else validator,
+        said=Validator(etag=only(raw, "etag"), last_modified=modified),
+        encoded=encoded,
+        ranges=(only(raw, "accept-ranges") or "").strip().lower() != "none",
+        modified=plan.microseconds(modified),
+        # of the content as it is without the coding, or with it: nobody can tell
+        digests=() if encoded else tuple(digests.announced(only(raw, "repr-digest"), only(raw, "digest"))),
+    )
+
+
+def every(raw: gate.Response, name: str) -> list[str]:
+    """All values of a header."""
+    found: list[str] = raw.headers.get_all(name) or []
+    return found
+
+
+def only(raw: gate.Response, name: str) -> str | None:
+    """A header that may stand once, or None; the first wins where a server repeats it."""
+    values = every(raw, name)
+    return values[0][:8192] if values else None
+
+
+def _redirected(raw: gate.Response, url: str, *, downgrade: bool) -> str:
+    """Where a redirect leads, or the error that it is."""
+    locations = every(raw, "location")
+    if len(set(locations)) > 1:
+        raise TransferError(Code.BAD_RESPONSE, "a redirect to two places at once")
+    target = locations[0].encode("latin-1", "replace").decode("utf-8", "replace").strip()
+    try:
+        joined = urljoin(url, target)
+        scheme = urls.scheme(joined)
+        if scheme in ("http", "https"):
+            joined = urllib3.util.parse_url(joined).url
+            urls.split_url(joined)
+    except (FetchdError, ValueError, urllib3.exceptions.LocationValueError):
+        raise TransferError(Code.BAD_RESPONSE, "a redirect to something that is no URL") from None
+    if len(joined) > MAX_URL:
+        raise TransferError(Code.BAD_RESPONSE, f"a redirect to a URL of {len(joined)} characters")
+    if scheme not in ("http", "https"):
+        raise TransferError(Code.REDIRECT_REFUSED, f"a redirect to a {scheme}: URL")
+    if scheme == "http" and urls.scheme(url) == "https" and not downgrade:
+        raise TransferError(Code.REDIRECT_REFUSED, "a redirect from https to http")
+    return joined
+
+
+def _bare(url: str) -> str:
+    """The URL without its userinfo, which goes into a header."""
+    parts = urls.split_url(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()

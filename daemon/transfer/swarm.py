@@ -1,0 +1,343 @@
+"""The connections of one download: one, or several that share the work.
+
+The first one goes on with the response that the attempt began with. Others ask for parts of the same content,
+pinned by its validator and total: from the same source, or from mirrors where a checksum will prove that all
+have the same file. A connection that has nothing to do takes half of what would last longest. One that fails
+leaves its stripe to the others; only when none is left does the attempt fail.
+"""
+
+import threading
+import time
+from typing import Any
+
+from fetchd.protocol.errors import TRANSIENT, Code
+from fetchd.protocol.mailbox import Validator
+
+from . import plan
+from .api import Context, StoppedError, TransferError
+from .body import Body, Room
+from .connect import shut
+from .exchange import Answer, Exchange
+from .failures import classify
+from .ramp import Ramp
+from .sink import SinkError, Stripe
+
+PROGRESS = 1 << 20
+"""Bytes that a connection must have brought to be worth another one when it breaks."""
+
+
+class Lane:
+    """One connection's thread: where it asks, and how much it has brought since its last request."""
+
+    def __init__(self, number: int, source: "Source") -> None:
+        self.number = number
+        self.source = source
+        self.brought = 0
+        self.leave = False
+        self.thread: threading.Thread | None = None
+        self.room = Room()
+        self.sock: Any = None
+
+    def waits_at(self, sock: Any) -> None:
+        self.sock = sock
+        if self.leave:
+            shut(sock)
+
+    def go(self) -> None:
+        """It is not wanted any more, whatever it waits for."""
+        self.leave = True
+        shut(self.sock)
+
+
+class Source:
+    """A server that has the file. `pinned` is what its own answers are compared with."""
+
+    def __init__(self, index: int, url: str, pinned: Validator | None, ranges: bool) -> None:
+        self.index = index
+        self.url = url
+        self.pinned = pinned
+        self.usable = ranges
+
+
+class Swarm:
+    """Receives one content into the sink. `run` returns None, or why the content is not what it was."""
+
+    def __init__(
+        self,
+        context: Context,
+        exchange: Exchange,
+        source: str,
+        paths: tuple[str, ...],
+        total: int | None,
+        validator: Validator,
+        head: plan.Response,
+    ) -> None:
+        self._context = context
+        self._exchange = exchange
+        self._paths = paths
+        self._total = total
+        task = context.task
+        proven = validator.etag is not None or validator.last_modified is not None
+        verifiable = task.checksum is not None or bool(head.digests)
+        divisible = total is not None and not head.encoded and (proven or verifiable)
+        ours = Source(context.source, source, validator, head.ranges and task.ranges)
+        self._sources = [ours]
+        if verifiable and not task.alone:
+            urls = [task.url, *task.mirrors]
+            self._sources += [Source(i, url, None, True) for i, url in enumerate(urls) if url != source]
+        self._digests = set(head.digests)
+        self._condition = threading.Condition()
+        self._lanes: list[Lane] = []
+        self._count = 0
+        self._error: BaseException | None = None
+        self._changed: str | None = None
+        self._most = 1
+        wish = task.options.segments or Ramp.MOST
+        if divisible and (wish > 1 and context.sink.board.worth(wish) > 1):
+            self._most = wish
+        self._ramp = Ramp(task.options.segments or None)
+
+    def run(self, answer: Answer) -> str | None:
+        """Receive until the file is complete."""
+        first = self._lane(self._sources[0])
+        if self._total == 0:
+            answer.reusable = answer.head.length == 0
+        elif self._most == 1:
+            self._serve(first, answer, self._context.sink.stripe(first))
+        else:
+            self._share(first, answer)
+        if self._changed is not None:
+            return self._changed
+        if self._error is not None:
+            raise self._error
+        if not self._context.sink.board.complete and self._total is not None:
+            raise TransferError(Code.SHORT_BODY, f"{self._context.sink.on_hand} of {self._total} bytes came")
+        return None
+
+    def _share(self, first: Lane, answer: Answer) -> None:
+        """Let lanes work in threads; see to it that there are as many as are good."""
+        context = self._context
+        context.changed = self._notify
+        now = time.monotonic()
+        want = min(self._most, max(1, context.connections), self._ramp.begin(now, context.sink.on_hand))
+        with context.sink.lock:
+            context.sink.board.spread(want)
+        try:
+            with self._condition:
+                self._start(first, answer, context.sink.stripe(first))
+                while len(self._lanes) < want and self._add():
+                    pass
+                while self._lanes and not self._over():
+                    now = time.monotonic()
+                    due = self._ramp.due
+                    self._condition.wait(None if due is None else max(0.0, due - now))
+                    self._adjust()
+        finally:
+            context.changed = None
+            self._join()
+
+    def _join(self) -> None:
+        with self._condition:
+            lanes = list(self._lanes)
+            for lane in lanes:
+                lane.go()
+        for lane in lanes:
+            if lane.thread is not None:
+                lane.thread.join()
+
+    def _over(self) -> bool:
+        return self._error is not None or self._changed is not None or self._context.sink.board.complete
+
+    def _notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    def _adjust(self) -> None:
+        """More or fewer lanes, as the ramp finds out and the supervisor allows."""
+        context = self._context
+        total = self._total or 0
+        limited = context.task.rate is not None
+        want = self._ramp.want(time.monotonic(), context.sink.on_hand, total, limited=limited)
+        want = min(self._most, max(1, context.connections), want)
+        working = [lane for lane in self._lanes if not lane.leave]
+        for lane in working[want:]:
+            lane.go()
+        while len(working) < want and self._add():
+            working = [lane for lane in self._lanes if not lane.leave]
+
+    def _lane(self, source: Source) -> Lane:
+        self._count += 1
+        lane = Lane(self._count, source)
+        self._lanes.append(lane)
+        return lane
+
+    def _add(self) -> bool:
+        """Another lane at the least used source, if there is one left and something to do."""
+        usable = [source for source in self._sources if source.usable]
+        if not usable:
+            return False
+        used = {source.index: 0 for source in usable}
+        for lane in self._lanes:
+            if lane.source.index in used:
+                used[lane.source.index] += 1
+        source = min(usable, key=lambda source: used[source.index])
+        lane = self._lane(source)
+        stripe = self._context.sink.stripe(lane)
+        if stripe is None:
+            self._lanes.remove(lane)
+            return False
+        self._start(lane, None, stripe)
+        return True
+
+    def _start(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
+        lane.thread = threading.Thread(
+            target=self._serve, args=(lane, answer, stripe), name=f"lane {lane.number}", daemon=True
+        )
+        lane.thread.start()
+
+    # a lane's own thread
+
+    def _serve(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
+        try:
+            self._work(lane, answer, stripe)
+        except BaseException as error:
+            self._failed(lane, error)
+        finally:
+            lane.room.close()
+            with self._condition:
+                self._lanes.remove(lane)
+                self._condition.notify_all()
+
+    def _work(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
+        while stripe is not None:
+            try:
+                if answer is not None:
+                    self._receive(lane, answer, stripe)
+                else:
+                    self._ask(lane, stripe)
+            except Exception as error:
+                self._context.check()
+                if lane.leave or self._stopping():
+                    return
+                if not self._goes_on(lane, error):
+                    raise
+            finally:
+                stripe.give_back()
+            answer = None
+            if lane.leave or self._over() or self._total is None:
+                return
+            stripe = self._context.sink.stripe(lane)
+
+    def _ask(self, lane: Lane, stripe: Stripe) -> None:
+        """Ask for the lane's stripe and receive it."""
+        source, total = lane.source, self._total
+        assert total is not None
+        lane.brought = 0
+        pinned = source.pinned or Validator()
+        wanted = plan.part_headers(stripe.position, stripe.end, pinned)
+        with self._exchange.ask(source.url, wanted, lane.waits_at) as answer:
+            verdict = plan.judge_part(pinned, total, stripe.position, answer.head)
+            if isinstance(verdict, plan.Part) and source.pinned is None:
+                verdict = self._compare(source, answer.head)
+            match verdict:
+                case plan.Changed(why) if source is self._sources[0]:
+                    raise _ChangedError(why)
+                case plan.Changed(why):
+                    raise TransferError(Code.MIRROR_DIFFERS, why)
+                case plan.NoParts(why):
+                    raise _NoPartsError(why)
+            self._receive(lane, answer, stripe)
+
+    def _compare(self, source: Source, head: plan.Response) -> plan.Part | plan.Changed:
+        """A mirror's first answer: its own validator is pinned, what it announces is compared."""
+        for digest in head.digests:
+            algorithm = digest.partition(":")[0]
+            known = {said for said in self._known() if said.startswith(f"{algorithm}:")}
+            if known and digest not in known:
+                return plan.Changed(f"it announces another {algorithm}")
+        source.pinned = head.validator
+        return plan.Part()
+
+    def _known(self) -> set[str]:
+        checksum = self._context.task.checksum
+        return self._digests | ({checksum} if checksum else set())
+
+    def _receive(self, lane: Lane, answer: Answer, stripe: Stripe) -> None:
+        if lane.source is not self._sources[0]:
+            self._context.mixed = True
+        timeout = self._context.task.read_timeout
+        body = Body(answer.raw, answer.sock, answer.head.length, lane.room, self._paths, timeout)
+        lane.waits_at(answer.sock)
+        lane.brought = 0
+        following: Stripe | None = stripe
+        while following is not None:
+            part, began = following, following.position
+            try:
+                body.receive(self._context, part, lambda: not lane.leave and not self._stopping())
+            finally:
+                lane.brought += part.position - began
+                answer.reusable = body.whole
+                part.give_back()
+            if lane.leave or not part.complete or body.whole:
+                return
+            # where others have left what comes next, this response has it too
+            following = self._context.sink.stripe(lane, at=part.position)
+
+    def _stopping(self) -> bool:
+        return self._error is not None or self._changed is not None
+
+    def _goes_on(self, lane: Lane, error: Exception) -> bool:
+        """Whether a lane asks again after this; if not, it ends, and its stripe is free."""
+        if isinstance(error, _ChangedError | _NoPartsError | SinkError | StoppedError):
+            return False
+        code = classify(error).code
+        return code in TRANSIENT - FATAL and self._most > 1 and lane.brought >= PROGRESS
+
+    def _failed(self, lane: Lane, error: BaseException) -> None:
+        with self._condition:
+            others = [other for other in self._lanes if other is not lane and not other.leave]
+            alive = self._most > 1 and bool(others)
+            match error:
+                case _ChangedError():
+                    self._changed = self._changed or error.why
+                case SinkError() | StoppedError():
+                    self._error = self._error or error
+                case _NoPartsError():
+                    lane.source.usable = False
+                    if not alive:
+                        self._changed = self._changed or error.why
+                case _ if isinstance(error, TransferError) and error.code in FATAL:
+                    self._error = self._error or error
+                case _ if alive:
+                    self._lost(lane, classify(error))
+                case _:
+                    # which source is to blame if this was the last one
+                    self._context.source = lane.source.index
+                    self._error = self._error or error
+
+    def _lost(self, lane: Lane, error: TransferError) -> None:
+        """One of several lanes is gone: the ramp does not try for so many again, a mirror not at all."""
+        self._ramp.hold(len([other for other in self._lanes if other is not lane and not other.leave]))
+        if lane.source is not self._sources[0]:
+            lane.source.usable = False
+            self._context.warn(Code.MIRROR_DIFFERS, f"mirror {lane.source.index}: {error.message}")
+
+
+FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.IO_ERROR})
+"""Codes that end all connections: they are about the attempt, not about one of them."""
+
+
+class _ChangedError(Exception):
+    """The content is not what it was: nothing of it may be mixed with what there is."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class _NoPartsError(Exception):
+    """The source gives no parts."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
