@@ -81,6 +81,10 @@ class Context(ABC):
         """Drop what was kept. Returns when that is on disk and the old content may be overwritten."""
 
     @abstractmethod
+    def keep(self) -> None:
+        """Let `task` say what is in the sink now, as it would for another attempt."""
+
+    @abstractmethod
     def check(self) -> None:
         """Raise `StoppedError` if the attempt is to stop, `TransferError` if it has been given up."""
 

@@ -50,13 +50,17 @@ class Answer:
         self.head = plan.Response(status=self.status)
         self.disposition = only(self.raw, "content-disposition")
         self.reusable = False
+        self._closed = False
 
     def check(self) -> None:
         """Look at the head of a final response; a bad one is an error."""
         self.head = _head(self.raw)
 
     def close(self) -> None:
-        """Keep the connection for another request, if its body has been read; else end it."""
+        """Keep the connection for another request, if its body has been read; else end it. Repeatable."""
+        if self._closed:
+            return
+        self._closed = True
         self.raw.close()
         if not self.reusable or self.raw.will_close:
             self._connection.close()

@@ -75,30 +75,37 @@ class Http(Transfer):
         exchange = Exchange(context, self._managers)
         sources = [context.task.url, *context.task.mirrors]
         source = sources[min(context.source, len(sources) - 1)]
+        parts = context.task.ranges
         for left in reversed(range(TRIES)):
             task = context.task
             kept = kept_of(task)
-            asked = plan.range_headers(kept) if task.ranges else ({} if not kept.any else None)
+            asked = plan.range_headers(kept) if parts else {}
             if asked is None:
                 context.restart("there is no validator and no checksum to resume with")
-                continue
+                kept, asked = kept_of(context.task), {}
             if not kept.any and task.newer_than is not None:
                 asked["If-Modified-Since"] = formatdate(task.newer_than // 1_000_000, usegmt=True)
             with exchange.ask(source, asked) as answer:
                 if answer.status == 304 or _is_old(task, answer):
                     self._unmodified(task, exchange, answer)
-                decision = plan.decide(kept, kept.any, answer.head)
+                decision = plan.decide(kept, "Range" in asked, answer.head)
                 if isinstance(decision, plan.Again):
                     if not left:
                         raise TransferError(Code.BAD_RESPONSE, decision.why)
                     context.restart(decision.why)
                     continue
-                why = self._deliver(context, exchange, source, kept, decision, answer)
-            if why is None:
+                outcome = self._deliver(context, exchange, source, kept, decision, answer, parts=parts)
+            if outcome is None:
                 return context.sink.finish()
             if not left:
-                raise TransferError(Code.BAD_RESPONSE, f"the content changes all the time: {why}")
-            context.restart(why)
+                raise TransferError(Code.BAD_RESPONSE, outcome.why)
+            if isinstance(outcome, plan.Changed):
+                context.restart(outcome.why)
+                parts = parts and left > 1
+            else:
+                # what there is stays until the server has shown that it sends the whole
+                context.keep()
+                parts = False
         raise TransferError(Code.BAD_RESPONSE, "the server answers no request whole")
 
     def _unmodified(self, task: Assign, exchange: Exchange, answer: Answer) -> None:
@@ -115,8 +122,10 @@ class Http(Transfer):
         kept: plan.Kept,
         decision: plan.Decision,
         answer: Answer,
-    ) -> str | None:
-        """Receive everything; None, or why what was received is worth nothing: the content has changed."""
+        *,
+        parts: bool,
+    ) -> plan.Changed | plan.NoParts | None:
+        """Receive everything; None, or why it cannot be gone on with what was received."""
         ranges: Ranges = ()
         match decision:
             case plan.Append(offset, total):
@@ -129,7 +138,7 @@ class Http(Transfer):
                     context.restart("the server sent another content, or the whole of it")
                 validator = answer.head.validator
             case plan.Again(why):
-                return why
+                return plan.Changed(why)
         most = context.task.max_size
         if total is not None and most is not None and total > most:
             raise TransferError(Code.FILE_TOO_LARGE, f"{total} bytes, at most {most} are allowed")
@@ -148,7 +157,7 @@ class Http(Transfer):
         if isinstance(decision, plan.Complete):
             answer.reusable = answer.head.length == 0
             return None
-        swarm = Swarm(context, exchange, source, self.paths, total, validator, answer.head)
+        swarm = Swarm(context, exchange, source, self.paths, total, validator, answer.head, parts=parts)
         return swarm.run(answer)
 
 

@@ -13,6 +13,9 @@ SPLIT = 1 << 20
 """Bytes that a part must have at least to be worth a request, unless it would take its owner long."""
 
 SPLIT_SLOW = 64 << 10
+SETTLED = 1.0
+"""Seconds after which a connection's speed says something."""
+
 LONG = 2.0
 """Seconds: a remainder that lasts longer is divided down to `SPLIT_SLOW`."""
 
@@ -137,14 +140,22 @@ class Board:
         taken = [segment for segment in self.segments if segment.owner is not None and segment.left > 0]
         if not taken:
             return None
-        speeds = {segment: segment.speed(now) for segment in taken}
-        victim = max(taken, key=lambda segment: segment.left / max(speeds[segment], 1.0))
-        seconds = victim.left / max(speeds[victim], 1.0)
-        if victim.left < (SPLIT_SLOW if seconds > LONG else 2 * SPLIT):
+        # whoever has just begun has no speed yet: it counts as one of the usual speed
+        known = [segment.speed(now) for segment in taken if now - segment.since >= SETTLED]
+        usual = max(sum(known) / len(known), 1.0) if known else None
+
+        def seconds(segment: Segment) -> float:
+            if usual is None:
+                return segment.left
+            return segment.left / max(segment.speed(now) if now - segment.since >= SETTLED else usual, 1.0)
+
+        victim = max(taken, key=seconds)
+        slow = usual is not None and seconds(victim) > LONG
+        if victim.left < (SPLIT_SLOW if slow else 2 * SPLIT):
             return None
         # both are to end together, if the newcomer is as fast as the others are
-        usual = max(sum(speeds.values()) / len(speeds), 1.0)
-        share = speeds[victim] / (speeds[victim] + usual)
+        speed = victim.left / seconds(victim)
+        share = 0.5 if usual is None else speed / (speed + usual)
         assert victim.end is not None
         return self._cut(victim, victim.end - max(1, int(victim.left * (1 - share))))
 

@@ -8,6 +8,8 @@ leaves its stripe to the others; only when none is left does the attempt fail.
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fetchd.protocol.errors import TRANSIENT, Code
@@ -71,6 +73,8 @@ class Swarm:
         total: int | None,
         validator: Validator,
         head: plan.Response,
+        *,
+        parts: bool,
     ) -> None:
         self._context = context
         self._exchange = exchange
@@ -80,7 +84,7 @@ class Swarm:
         proven = validator.etag is not None or validator.last_modified is not None
         verifiable = task.checksum is not None or bool(head.digests)
         divisible = total is not None and not head.encoded and (proven or verifiable)
-        ours = Source(context.source, source, validator, head.ranges and task.ranges)
+        ours = Source(context.source, source, validator, head.ranges and parts)
         self._sources = [ours]
         if verifiable and not task.alone:
             urls = [task.url, *task.mirrors]
@@ -90,15 +94,15 @@ class Swarm:
         self._lanes: list[Lane] = []
         self._count = 0
         self._error: BaseException | None = None
-        self._changed: str | None = None
+        self._outcome: plan.Changed | plan.NoParts | None = None
         self._most = 1
         wish = task.options.segments or Ramp.MOST
-        if divisible and (wish > 1 and context.sink.board.worth(wish) > 1):
+        if divisible and parts and (wish > 1 and context.sink.board.worth(wish) > 1):
             self._most = wish
         self._ramp = Ramp(task.options.segments or None)
 
-    def run(self, answer: Answer) -> str | None:
-        """Receive until the file is complete."""
+    def run(self, answer: Answer) -> plan.Changed | plan.NoParts | None:
+        """Receive until the file is complete; or why that cannot be."""
         first = self._lane(self._sources[0])
         if self._total == 0:
             answer.reusable = answer.head.length == 0
@@ -106,8 +110,8 @@ class Swarm:
             self._serve(first, answer, self._context.sink.stripe(first))
         else:
             self._share(first, answer)
-        if self._changed is not None:
-            return self._changed
+        if self._outcome is not None:
+            return self._outcome
         if self._error is not None:
             raise self._error
         if not self._context.sink.board.complete and self._total is not None:
@@ -146,7 +150,7 @@ class Swarm:
                 lane.thread.join()
 
     def _over(self) -> bool:
-        return self._error is not None or self._changed is not None or self._context.sink.board.complete
+        return self._stopping() or self._context.sink.board.complete
 
     def _notify(self) -> None:
         with self._condition:
@@ -223,7 +227,9 @@ class Swarm:
                     raise
             finally:
                 stripe.give_back()
-            answer = None
+                if answer is not None:
+                    answer.close()
+                    answer = None
             if lane.leave or self._over() or self._total is None:
                 return
             stripe = self._context.sink.stripe(lane)
@@ -235,7 +241,7 @@ class Swarm:
         lane.brought = 0
         pinned = source.pinned or Validator()
         wanted = plan.part_headers(stripe.position, stripe.end, pinned)
-        with self._exchange.ask(source.url, wanted, lane.waits_at) as answer:
+        with self._refusals(source), self._exchange.ask(source.url, wanted, lane.waits_at) as answer:
             verdict = plan.judge_part(pinned, total, stripe.position, answer.head)
             if isinstance(verdict, plan.Part) and source.pinned is None:
                 verdict = self._compare(source, answer.head)
@@ -247,6 +253,16 @@ class Swarm:
                 case plan.NoParts(why):
                     raise _NoPartsError(why)
             self._receive(lane, answer, stripe)
+
+    @contextmanager
+    def _refusals(self, source: Source) -> Iterator[None]:
+        """A source that has answered before and refuses parts gives none; that is not the end of it."""
+        try:
+            yield
+        except TransferError as error:
+            if source.pinned is not None and error.code in REFUSALS:
+                raise _NoPartsError(error.message) from None
+            raise
 
     def _compare(self, source: Source, head: plan.Response) -> plan.Part | plan.Changed:
         """A mirror's first answer: its own validator is pinned, what it announces is compared."""
@@ -284,7 +300,7 @@ class Swarm:
             following = self._context.sink.stripe(lane, at=part.position)
 
     def _stopping(self) -> bool:
-        return self._error is not None or self._changed is not None
+        return self._error is not None or self._outcome is not None
 
     def _goes_on(self, lane: Lane, error: Exception) -> bool:
         """Whether a lane asks again after this; if not, it ends, and its stripe is free."""
@@ -299,13 +315,13 @@ class Swarm:
             alive = self._most > 1 and bool(others)
             match error:
                 case _ChangedError():
-                    self._changed = self._changed or error.why
+                    self._outcome = plan.Changed(error.why)
                 case SinkError() | StoppedError():
                     self._error = self._error or error
                 case _NoPartsError():
                     lane.source.usable = False
                     if not alive:
-                        self._changed = self._changed or error.why
+                        self._outcome = self._outcome or plan.NoParts(error.why)
                 case _ if isinstance(error, TransferError) and error.code in FATAL:
                     self._error = self._error or error
                 case _ if alive:
@@ -325,6 +341,11 @@ class Swarm:
 
 FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.IO_ERROR})
 """Codes that end all connections: they are about the attempt, not about one of them."""
+
+
+REFUSALS = frozenset(
+    {Code.UNAUTHORIZED, Code.FORBIDDEN, Code.NOT_FOUND, Code.GONE, Code.HTTP_ERROR, Code.BAD_RESPONSE}
+)
 
 
 class _ChangedError(Exception):

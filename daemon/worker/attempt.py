@@ -63,6 +63,7 @@ class Attempt(Context):
         self._pace = Pace(task.rate)
         self._floor = Floor(task.min_speed, task.min_speed_time)
         self._announced: tuple[str, ...] = ()
+        self._validator = task.validator
         self._verifier: Verifier | None = None
         self._thread = threading.Thread(target=self._run, name="transfer", daemon=True)
 
@@ -160,6 +161,10 @@ class Attempt(Context):
             self.task, generation=self._generation, have=[], validator=Validator(), total=None
         )
 
+    def keep(self) -> None:
+        ranges = self.sink.board.ranges()
+        self.task = replace(self.task, have=list(ranges), validator=self._validator)
+
     def responded(
         self,
         *,
@@ -174,6 +179,7 @@ class Attempt(Context):
         digests: Sequence[str] = (),
     ) -> None:
         self.task = replace(self.task, total=total)
+        self._validator = validator
         self._announced = tuple(digests)
         self._verify()
         self._send(
