@@ -21,6 +21,12 @@ from .segments import Board, Ranges, Segment
 
 SYNC_BYTES = 16 << 20
 SYNC_SECONDS = 1.0
+LAG = 2.0
+"""Seconds that a sync may take before writing waits for it."""
+
+TELL = 0.5
+"""Seconds between two reports of what is synced: each is a commit of the supervisor's."""
+
 FALLOC_FL_KEEP_SIZE = 1
 RESERVE_FROM = 1 << 20
 """Files smaller than this are not reserved: the system call would cost more than it saves."""
@@ -70,7 +76,7 @@ class Stripe:
             return self._segment.claim(wanted)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append, then move the frontier. Waits where the sync thread is two intervals behind."""
+        """Append, then move the frontier. Waits where the disk is too far behind."""
         view = memoryview(data)
         began = position = self._segment.position
         try:
@@ -143,6 +149,7 @@ class Sink:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._error: OSError | None = None
+        self._syncing: float | None = None
         self._began = time.monotonic()
         self._content = Content(validator=Validator(), total=None)
 
@@ -257,12 +264,16 @@ class Sink:
     def _nudge(self) -> None:
         if self._unsynced >= SYNC_BYTES:
             self._condition.notify_all()
-        while self._unsynced > 2 * SYNC_BYTES and self._error is None and not self._closed:
+        while self._unsynced > 2 * SYNC_BYTES and self._is_late() and self._error is None:
             self._condition.wait()
         if self._error is not None:
             raise file_error(self._error)
 
+    def _is_late(self) -> bool:
+        return self._syncing is not None and time.monotonic() - self._syncing > LAG
+
     def _sync_loop(self) -> None:
+        told = self._began
         while True:
             with self._condition:
                 self._condition.wait_for(
@@ -273,21 +284,25 @@ class Sink:
                 ranges, generation, count = self.board.ranges(), self.generation, self._unsynced
                 if not count:
                     continue
+                self._syncing = time.monotonic()
             try:
                 os.fdatasync(self.fd)
             except OSError as error:
                 # never tried again on the same pages: the kernel may have dropped them and would say "fine"
                 with self._condition:
-                    self._error = error
+                    self._error, self._syncing = error, None
                     self._condition.notify_all()
                 return
             with self._condition:
+                self._syncing = None
                 if generation != self.generation:
                     continue
                 self._unsynced -= count
                 self._synced = ranges
                 self._condition.notify_all()
-            self._on_synced(generation, ranges)
+            if (now := time.monotonic()) - told >= TELL:
+                told = now
+                self._on_synced(generation, ranges)
 
     def _reserve(self, have: int, total: int) -> None:
         if _libc.fallocate(self.fd, FALLOC_FL_KEEP_SIZE, have, total - have) == 0:
