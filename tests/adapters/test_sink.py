@@ -147,7 +147,9 @@ def test_data_is_synced_before_anybody_is_told(workspace: Path) -> None:
     assert state == "synced"
 
 
-def test_it_syncs_by_itself_while_bytes_come(made: tuple[Single, list[Report]]) -> None:
+def test_it_syncs_by_itself_while_bytes_come(
+    made: tuple[Single, list[Report]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sink, reports = made
     told = threading.Event()
 
@@ -155,6 +157,7 @@ def test_it_syncs_by_itself_while_bytes_come(made: tuple[Single, list[Report]]) 
         reports.append(report)  # type: ignore[arg-type]
         told.set()
 
+    monkeypatch.setattr(sinks, "TELL", 0.0)
     sink.told = synced
     sink.start(VALIDATOR, None, 5, 0)
     for _ in range(sinks.SYNC_BYTES >> 20):
@@ -167,7 +170,8 @@ def test_it_syncs_by_itself_while_bytes_come(made: tuple[Single, list[Report]]) 
 def test_writing_waits_for_a_disk_that_is_far_behind(
     made: tuple[Single, list[Report]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most two intervals are written that are not yet synced."""
+    """Where a sync takes too long, at most two intervals are written that are not yet synced."""
+    monkeypatch.setattr(sinks, "LAG", 0.0)
     sink, _ = made
     go_on, began = threading.Event(), threading.Event()
     real = os.fdatasync
