@@ -39,8 +39,8 @@ def choose(disposition: str | None, url: str, job_id: str) -> str:
 def from_disposition(value: str) -> str | None:
     """The name in a Content-Disposition value (RFC 6266; octets as ISO-8859-1), unsanitised.
 
-    `filename*` (RFC 8187) goes before `filename`, and that before the continuations of RFC 2231, which RFC 6266
-    left out. A value that is malformed as a whole, one that names a parameter twice included, says nothing.
+    `filename*` (RFC 8187) goes before `filename`, and that before the continuations of RFC 2231, which
+    RFC 6266 left out. A value that breaks its grammar, or names a parameter twice, says nothing.
     """
     found = _parameters(value)
     if found is None:

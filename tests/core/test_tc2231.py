@@ -1,7 +1,7 @@
 """Content-Disposition by the test cases of greenbytes.de/tech/tc2231, under their names.
 
-Headers are as http.client gives them: octets as ISO-8859-1. What is compared is the name on disk, or None where
-the header says nothing and the URL has to. Where the reference leaves a choice, the choice is in a comment.
+Headers are as http.client gives them: octets as ISO-8859-1. What is compared is the name on disk, or None
+where the header says nothing and the URL has to. Where the reference leaves a choice, ours is in a comment.
 """
 
 import pytest
@@ -40,8 +40,8 @@ CASES: list[tuple[str, str, str | None]] = [
     ("attwithasciifilenamenqws", "attachment; filename=foo bar.html", None),
     ("attwithfntokensq", "attachment; filename='foo.bar'", "'foo.bar'"),
     ("attwithisofnplain", 'attachment; filename="foo-\xe4.html"', "foo-ä.html"),
-    # the reference would have ISO-8859-1 here ("foo-Ã¤.html") and calls this smart; it is what browsers do now
-    # and what whoever sends such octets means
+    # the reference would have ISO-8859-1 here ("foo-Ã¤.html") and calls this smart: whoever sends such octets
+    # means UTF-8, and browsers see it as we do
     ("attwithutf8fnplain", 'attachment; filename="foo-\xc3\xa4.html"', "foo-ä.html"),
     ("attwithfnrawpctenca", 'attachment; filename="foo-%41.html"', "foo-%41.html"),
     ("attwithfnusingpct", 'attachment; filename="50%.html"', "50%.html"),
