@@ -79,6 +79,14 @@ class _Connection(ftplib.FTP):
         plain, size = super().ntransfercmd(cmd, rest)
         return self._prepared(plain), size
 
+    def makepasv(self) -> tuple[str, int]:
+        """Where the data connection goes: to the server that we speak to, whatever address the reply has."""
+        host, port = super().makepasv()
+        if not 0 < port < 65536:
+            # the resolver would take the port modulo 65536
+            raise TransferError(Code.BAD_RESPONSE, f"{port} is no port")
+        return host, port
+
     def abort_all(self) -> None:
         """Make whatever waits for the server return. Called from another thread."""
         for sock in self._sockets:

@@ -3,9 +3,10 @@
     with FtpServer({"f": content}) as server:                     # honest
         server.replies["SIZE"] = "500 what?"                      # another answer to one command
         server.replies["RETR"] = None                             # none at all
-        server.cut = 1000                                         # both connections end after so many bytes
+        server.cut = 1000                                         # once, both connections end here
 
-`commands` are all that came, in order. A reply may have several lines; what ends in `+` never ends.
+`commands` are all that came, in order; `resumed` tells of each encrypted connection whether it continued a
+session. A reply may have several lines; what ends in `+` never ends; an empty one closes the connection.
 """
 
 import socket
@@ -31,13 +32,16 @@ class FtpServer:
     def __init__(self, files: dict[str, bytes], tls: ssl.SSLContext | None = None) -> None:
         self.files = files
         self.modified = "20240102030405"
-        self.greeting = "220 ready"
+        self.greeting: str | None = "220 ready"
+        self.goodbye = "226 done"
+        self.address = "127,0,0,1"
         self.replies: dict[str, str | None] = {}
         self.cut: int | None = None
         self.stall: int | None = None
         self.extra = b""
         self.data_port: int | None = None
         self.commands: list[str] = []
+        self.resumed: list[bool] = []
         self._tls = tls
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = []
@@ -101,6 +105,7 @@ class FtpServer:
         sock = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         self._sockets[-1] = sock
         sock.do_handshake()
+        self.resumed.append(bool(sock.session_reused))
         return sock
 
     def came(self, command: str) -> None:
@@ -127,7 +132,7 @@ class _Conversation:
     def run(self) -> None:
         try:
             self._say(self._server.greeting)
-            with self._control.makefile("r", encoding="utf-8", newline="\r\n") as lines:
+            with self._control.makefile("r", encoding="utf-8", errors="replace", newline="\r\n") as lines:
                 for line in lines:
                     self._obey(line.rstrip("\r\n"))
         finally:
@@ -154,17 +159,16 @@ class _Conversation:
         verb, _, argument = line.partition(" ")
         if verb in ("PASV", "EPSV"):
             self._listen()
-        if verb == "REST":
-            self._rest = int(argument)
         content = server.files.get(argument)
         if verb in server.replies:
             self._say(server.replies[verb])
         elif verb in _PLAIN:
             self._say(_PLAIN[verb])
         elif verb == "REST":
+            self._rest = int(argument)
             self._say("350 from there")
         elif verb == "PASV":
-            self._say(f"227 passive (127,0,0,1,{self._port >> 8},{self._port & 255})")
+            self._say(f"227 passive ({server.address},{self._port >> 8},{self._port & 255})")
         elif verb in ("SIZE", "MDTM", "RETR") and content is None:
             self._say("550 no such file")
         elif verb == "SIZE":
@@ -194,11 +198,11 @@ class _Conversation:
         data = server.secured(plain)
         rest = content[self._rest :] + server.extra
         self._rest = 0
-        limit = server.stall if server.cut is None else server.cut
-        data.sendall(rest[:limit])
+        cut, server.cut = server.cut, None
+        data.sendall(rest[: server.stall if cut is None else cut])
         if server.stall is not None:
             server.wait_closed()
         data.close()
-        if server.cut is not None:
+        if cut is not None:
             raise _EndedError
-        self._say("226 done")
+        self._say(server.goodbye)
