@@ -32,7 +32,7 @@ def _load(scheme: str) -> type[Transfer]:
     module, _, name = place.partition(":")
     try:
         kind = attrgetter(name)(import_module(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(scheme, error) from error
     if not (isinstance(kind, type) and issubclass(kind, Transfer)):
         raise TransferError(Code.UNSUPPORTED_SCHEME, f"the plug-in for {scheme}: has no Transfer at {place}")
@@ -42,10 +42,10 @@ def _load(scheme: str) -> type[Transfer]:
 def _made(scheme: str, kind: type[Transfer]) -> Transfer:
     try:
         return kind()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(scheme, error) from error
 
 
-def _broken(scheme: str, error: Exception) -> TransferError:
+def _broken(scheme: str, error: BaseException) -> TransferError:
     text = f"the plug-in for {scheme}: cannot be loaded: {type(error).__name__}: {error}"
     return TransferError(Code.UNSUPPORTED_SCHEME, text[:500])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.content import pattern
 from support.ftp import FtpServer
-from support.net import refused_port, silent_port
+from support.net import listen, refused_port, silent_port
 from support.tls import Certificates, make_certificates
 
 from fetchd.protocol.mailbox import Failed, Finished, Options, Responded, Restart, Stopped
@@ -274,6 +274,15 @@ def test_a_stop_is_prompt(server: FtpServer, room: Room, silent: str) -> None:
     assert room.attempt is not None
     room.attempt.stop(keep=False)
     assert isinstance(room.end(timeout=10), Stopped)
+
+
+def test_a_stop_in_the_middle_of_a_handshake(room: Room) -> None:
+    with listen() as listener:
+        room.begin(f"ftps://127.0.0.1:{listener.getsockname()[1]}/f", read_timeout=60.0)
+        with listener.accept()[0]:
+            assert room.attempt is not None
+            room.attempt.stop(keep=False)
+            assert isinstance(room.end(timeout=10), Stopped)
 
 
 @pytest.mark.parametrize("fields", [{"proxy": "http://a.test/"}, {"client_certificate": "x"}])

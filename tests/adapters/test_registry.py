@@ -117,6 +117,7 @@ def test_of_two_the_first_on_the_path_has_it(
     [
         ("import no_such_module_here", "no_such_module_here"),
         ("1 / 0", "division"),
+        ("raise SystemExit('I am off')", "I am off"),
         ("", "Demo"),
         ("Demo = 1", "no Transfer"),
         ("class Demo: pass", "no Transfer"),
@@ -126,6 +127,7 @@ def test_of_two_the_first_on_the_path_has_it(
     ids=[
         "missing module",
         "error",
+        "exit",
         "no attribute",
         "no class",
         "no transfer",
