@@ -27,7 +27,7 @@ MAX_REPLY = 65_536
 """Most characters of one reply, all its lines together."""
 
 REPLY_SECONDS = 120.0
-"""Longest time for one reply. The time for a line is bounded by the read timeout of each piece."""
+"""Longest time for one reply, however it drips."""
 
 ANONYMOUS = ("anonymous", "anonymous@")
 
@@ -53,6 +53,35 @@ def _begin(context: Context, validator: Validator, total: int | None, offset: in
     return context.sink
 
 
+class _Lines:
+    """Lines of a control connection; they have to be there until `until` (monotonic seconds)."""
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self.until = 0.0
+        self._sock = sock
+        self._timeout = timeout
+        self._buffer = b""
+
+    def readline(self, limit: int) -> str:
+        """The next line with its end, cut at `limit`; without one where the connection ends."""
+        while b"\n" not in self._buffer and len(self._buffer) < limit:
+            left = self.until - time.monotonic()
+            if left <= 0:
+                raise TransferError(Code.TIMEOUT, f"a reply takes longer than {REPLY_SECONDS:g} s")
+            self._sock.settimeout(min(self._timeout, left))
+            received = self._sock.recv(4096)
+            self._sock.settimeout(self._timeout)
+            if not received:
+                break
+            self._buffer += received
+        end = self._buffer.find(b"\n", 0, limit) + 1 or limit
+        line, self._buffer = self._buffer[:end], self._buffer[end:]
+        return line.decode("latin-1")
+
+    def close(self) -> None:
+        """The connection closes its sockets itself."""
+
+
 class _Connection(ftplib.FTP):
     """A control connection whose replies are bounded and whose sockets can be shut from another thread."""
 
@@ -63,7 +92,6 @@ class _Connection(ftplib.FTP):
         self._tls = tls
         self._sockets: list[socket.socket] = []
         self._room = MAX_REPLY
-        self._until = 0.0
 
     def open(self, host: str, port: int) -> None:
         """Connect and read the greeting."""
@@ -71,7 +99,7 @@ class _Connection(ftplib.FTP):
         plain = socket.create_connection((host, port), self._context.task.connect_timeout)
         self.sock = self._prepared(plain)
         self.af = self.sock.family
-        self.file = self.sock.makefile("r", encoding=self.encoding)
+        self.file = self._lines = _Lines(self.sock, self._context.task.read_timeout)  # type: ignore[assignment]
         self.welcome = self.getresp()
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
@@ -106,13 +134,13 @@ class _Connection(ftplib.FTP):
         """One line of a reply."""
         line = super().getline()
         self._room -= len(line) + 1
-        if self._room < 0 or time.monotonic() > self._until:
+        if self._room < 0:
             raise TransferError(Code.BAD_RESPONSE, "a reply that does not end")
         return line
 
     def getmultiline(self) -> str:
         """One reply."""
-        self._room, self._until = MAX_REPLY, time.monotonic() + REPLY_SECONDS
+        self._room, self._lines.until = MAX_REPLY, time.monotonic() + REPLY_SECONDS
         return super().getmultiline()
 
     def _prepared(self, plain: socket.socket) -> socket.socket:

@@ -10,6 +10,7 @@ from support.ftp import FtpServer
 from support.net import listen, refused_port, silent_port
 from support.tls import Certificates, make_certificates
 
+from fetchd.daemon.transfer import ftp
 from fetchd.protocol.mailbox import Failed, Finished, Options, Responded, Restart, Stopped
 
 from .attempts import Room, code
@@ -125,6 +126,15 @@ def test_a_length_that_is_not_told_needs_the_servers_word(server: FtpServer, roo
     server.replies["SIZE"] = "500 what?"
     server.goodbye = "426 broken off"
     assert code(room.run(server.url("f"))) == "short_body"
+
+
+@pytest.mark.parametrize("verb", ["USER", "RETR"])
+def test_a_reply_that_drips(
+    server: FtpServer, room: Room, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(ftp, "REPLY_SECONDS", 0.3)
+    server.replies[verb] = "2~"
+    assert code(room.run(server.url("f"))) == "timeout"
 
 
 def test_another_address_in_a_reply_is_not_spoken_to(server: FtpServer, room: Room) -> None:

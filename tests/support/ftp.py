@@ -6,7 +6,8 @@
         server.cut = 1000                                         # once, both connections end here
 
 `commands` are all that came, in order; `resumed` tells of each encrypted connection whether it continued a
-session. A reply may have several lines; what ends in `+` never ends; an empty one closes the connection.
+session. A reply may have several lines; what ends in `+` never ends, in `~` drips; an empty one is the end of
+the connection.
 """
 
 import socket
@@ -114,6 +115,11 @@ class FtpServer:
             self.commands.append(command)
             self._changed.notify_all()
 
+    def pause(self, seconds: float) -> None:
+        """Wait a little, or until the test is over."""
+        if self._closed.wait(seconds):
+            raise _EndedError
+
     def wait_closed(self) -> None:
         """Until the test is over: what a server does that says nothing."""
         self._closed.wait(60)
@@ -148,6 +154,9 @@ class _Conversation:
         assert text is not None
         if text == "":
             raise _EndedError
+        while text.endswith("~"):
+            self._control.sendall(text[:1].encode())
+            self._server.pause(0.02)
         data = (text.rstrip("+").replace("\n", "\r\n") + "\r\n").encode("latin-1")
         self._control.sendall(data)
         while text.endswith("+"):
