@@ -52,6 +52,7 @@ from .supervise.delivery import Delivery
 from .supervise.helpers import Helpers
 from .supervise.spawn import Spawner
 from .supervise.workspace import Workspaces
+from .transfer.schemes import installed_schemes
 
 logger = logging.getLogger("fetchd")
 
@@ -240,6 +241,7 @@ class App:
             survey=self.sources.survey,
             discard=self.sources.discard,
             reload=self._reload_config,
+            schemes=installed_schemes,
         )
 
     def _handlers(self) -> Handlers:

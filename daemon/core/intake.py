@@ -43,12 +43,12 @@ class Intake(Struct, frozen=True, kw_only=True):
     area: str = ""
 
 
-def check(job_id: str, spec: JobSpec, hash_key: bytes) -> Intake:
+def check(job_id: str, spec: JobSpec, hash_key: bytes, schemes: frozenset[str] = SCHEMES) -> Intake:
     """A checked job, or `FetchdError` with the code of what is wrong."""
     if not is_correlation_id(job_id):
         raise FetchdError(Code.INVALID_ID, f"{job_id!r} is not a correlation ID")
     scheme, colon, _ = spec.url.partition(":")
-    if colon and SCHEME.match(scheme) and scheme.lower() not in SCHEMES:
+    if colon and SCHEME.match(scheme) and scheme.lower() not in schemes:
         raise FetchdError(Code.UNSUPPORTED_SCHEME, f"no transfer handles {scheme}: URLs")
     parts = urls.split_url(spec.url)
     if not spec.directory.startswith("/") or "\0" in spec.directory:

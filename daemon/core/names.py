@@ -4,6 +4,7 @@
 bytes of UTF-8, no separators, control characters, leading dot or reserved name.
 """
 
+import contextlib
 import re
 import unicodedata
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -16,7 +17,15 @@ INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 """Characters that show nothing although their category says otherwise (Unicode's Default_Ignorable)."""
 
-_PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)', re.DOTALL)
+# Every piece is matched possessively, at a place that only moves forward: linear whatever comes.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_LOOSE = re.compile(r"[!#-+\--:<-~]++")
+"""A token for an extended value, with what JavaScript's encodeURIComponent leaves as it is, such as `(`."""
+_SPACE = re.compile(r"[ \t]*+")
+_EXTENDED = re.compile(r"([^'%]++)'[^']*+'((?:%[0-9A-Fa-f]{2}|[^%])++)")
+_ISO_8859_1 = frozenset(range(0x80, 0xA0))
+"""Octets that ISO-8859-1 has no characters for: who sends them means another encoding."""
 
 
 def choose(disposition: str | None, url: str, job_id: str) -> str:
@@ -28,26 +37,91 @@ def choose(disposition: str | None, url: str, job_id: str) -> str:
 
 
 def from_disposition(value: str) -> str | None:
-    """The `filename*` (RFC 8187) or else `filename` parameter of a Content-Disposition value, unsanitised."""
-    found = {name.lower(): raw for name, raw in reversed(_PARAMETER.findall(";" + value.partition(";")[2]))}
-    extended = found.get("filename*", "")
-    charset, _, rest = extended.partition("'")
-    encoded = rest.partition("'")[2]
-    if encoded and charset.lower() in ("utf-8", "iso-8859-1"):
-        try:
-            return unquote_to_bytes(encoded).decode(charset)
-        except UnicodeDecodeError:
-            pass
-    plain = found.get("filename")
-    if plain is None:
+    """The name in a Content-Disposition value (RFC 6266; octets as ISO-8859-1), unsanitised.
+
+    `filename*` (RFC 8187) goes before `filename`, and that before the continuations of RFC 2231, which
+    RFC 6266 left out. A value that breaks its grammar, or names a parameter twice, says nothing.
+    """
+    found = _parameters(value)
+    if found is None:
         return None
-    if len(plain) > 1 and plain[0] == plain[-1] == '"':
-        plain = re.sub(r"\\(.)", r"\1", plain[1:-1])
+    extended = _decoded(found.get("filename*"))
+    if extended is not None:
+        return extended
+    plain = found.get("filename")
+    return _text(plain[1]) if plain is not None else _continued(found)
+
+
+Value = tuple[bool, str]
+"""Whether the value of a parameter was a quoted string, and its text."""
+
+
+def _parameters(value: str) -> dict[str, Value] | None:
+    """The parameters by name in lower case, or None where the value breaks the grammar of RFC 6266."""
+    kind = _TOKEN.match(value, _skip(value, 0))
+    if kind is None:
+        return None
+    found: dict[str, Value] = {}
+    at = _skip(value, kind.end())
+    while at < len(value):
+        name = _TOKEN.match(value, _skip(value, at + 1))
+        if value[at] != ";" or name is None:
+            return None
+        at = _skip(value, name.end())
+        if value[at : at + 1] != "=" or name[0].lower() in found:
+            return None
+        at = _skip(value, at + 1)
+        quoted = _QUOTED.match(value, at)
+        token = quoted or (_LOOSE if name[0].endswith("*") else _TOKEN).match(value, at)
+        if token is None:
+            return None
+        text = re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL) if quoted else token[0]
+        found[name[0].lower()] = (quoted is not None, text)
+        at = _skip(value, token.end())
+    return found
+
+
+def _skip(value: str, at: int) -> int:
+    space = _SPACE.match(value, at)
+    return space.end() if space else at
+
+
+def _decoded(value: Value | None) -> str | None:
+    """An extended value (RFC 8187 section 3.2), or None where it is none that we understand."""
+    match = None if value is None or value[0] else _EXTENDED.fullmatch(value[1])
+    if match is None:
+        return None
+    charset, octets = match[1].lower(), unquote_to_bytes(match[2])
+    if charset == "iso-8859-1" and not _ISO_8859_1.intersection(octets):
+        return octets.decode("latin-1")
+    if charset == "utf-8":
+        with contextlib.suppress(UnicodeDecodeError):
+            return octets.decode()
+    return None
+
+
+def _continued(found: dict[str, Value]) -> str | None:
+    """The name from `filename*0`, `filename*1` and so on (RFC 2231 section 3), as far as they follow."""
+    first = found.get("filename*0*")
+    charset = first[1].partition("'")[0] + "''" if first else ""
+    parts: list[str] = []
+    while True:
+        plain, encoded = found.get(f"filename*{len(parts)}"), found.get(f"filename*{len(parts)}*")
+        text = _text(plain[1]) if plain else None
+        if encoded is not None:
+            prefix = charset if parts else ""
+            text = _decoded((encoded[0], prefix + encoded[1]))
+        if text is None:
+            return "".join(parts) or None
+        parts.append(text)
+
+
+def _text(octets: str) -> str:
+    """http.client decodes headers as ISO-8859-1; servers that send raw bytes mean UTF-8."""
     try:
-        # http.client decodes headers as ISO-8859-1; servers that send raw bytes mean UTF-8
-        return plain.encode("latin-1").decode("utf-8")
+        return octets.encode("latin-1").decode("utf-8")
     except (UnicodeEncodeError, UnicodeDecodeError):
-        return plain
+        return octets
 
 
 def from_url(url: str) -> str | None:
@@ -72,9 +146,12 @@ def sanitise(text: str) -> str | None:
 
 def _trim(text: str) -> str:
     """Without dots and blanks at the ends; a dot at the front would hide the file."""
-    while (bare := text.strip().strip(".")) != text:
-        text = bare
-    return text
+    start, end = 0, len(text)
+    while start < end and (text[start] == "." or text[start].isspace()):
+        start += 1
+    while end > start and (text[end - 1] == "." or text[end - 1].isspace()):
+        end -= 1
+    return text[start:end]
 
 
 def is_plain(name: str) -> bool:

@@ -36,7 +36,7 @@ class Outside(msgspec.Struct, kw_only=True):
     `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path,
     IDs with secrets, error).
     `resolve(key, directories, then)`: then({directory: (canonical, area)}, error).
-    `page(owner, query, then)`.
+    `page(owner, query, then)`. `schemes()`: the URL schemes that have a transfer; slow at the first call.
     """
 
     lookup: Callable[..., None]
@@ -50,6 +50,7 @@ class Outside(msgspec.Struct, kw_only=True):
     survey: Callable[..., None]
     discard: Callable[..., None]
     reload: Callable[..., None]
+    schemes: Callable[[], frozenset[str]]
 
 
 class Desk:

@@ -7,7 +7,7 @@ import msgspec
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.intake import Intake, check
+from fetchd.daemon.core.intake import SCHEMES, Intake, check
 from fetchd.daemon.core.job import Job
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS, MAX_MESSAGE
@@ -117,7 +117,8 @@ class Requests:
         intakes = []
         for index, new in enumerate(body.jobs):
             try:
-                intakes.append(check(new.id or new_correlation_id(), new.spec, key))
+                schemes = self._schemes(new.spec.url)
+                intakes.append(check(new.id or new_correlation_id(), new.spec, key, schemes))
             except FetchdError as error:
                 raise FetchdError(error.code, error.message, job=new.id, index=index) from None
 
@@ -136,6 +137,10 @@ class Requests:
         directories = {intake.directory for intake in intakes}
         # one caller's requests stay in order, and nobody waits for another's dead mount
         self._outside.resolve(caller.route.hex(), directories, resolved)
+
+    def _schemes(self, url: str) -> frozenset[str]:
+        """Plug-ins are looked for once somebody may want one."""
+        return SCHEMES if url.partition(":")[0].lower() in SCHEMES else self._outside.schemes()
 
     def _submit(self, caller: Caller, intakes: tuple[Intake, ...]) -> None:
         def known(jobs: dict[str, Job], paths: dict[str, str]) -> None:

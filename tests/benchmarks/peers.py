@@ -1,4 +1,4 @@
-"""The peers: curl, wget2 and aria2, with their defaults but without anybody's configuration files."""
+"""The peers: curl, wget2, aria2 and axel, with their defaults but without anybody's configuration files."""
 
 import http.client
 import json
@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.net import listen
 from tests.support.tmp import TempDir
@@ -30,26 +30,59 @@ def missing(*programs: str) -> list[str]:
     return lost
 
 
-def curl(url: str, directory: Path, log: Path) -> Cost:
-    """One file by curl."""
-    return run(["curl", "-q", "-sSf", "-o", str(directory / "file"), url], log)
+class Source(NamedTuple):
+    """What to fetch: a URL, the authority to trust if it is not one of the system's, the SHA-256 to check."""
+
+    url: str
+    authority: Path | None = None
+    sha256: str | None = None
+
+    def trust(self, option: str) -> list[str]:
+        """The option that names the authority, if there is one."""
+        return [] if self.authority is None else [f"{option}={self.authority}"]
 
 
-def curl_sync(url: str, directory: Path, log: Path) -> Cost:
+def curl(source: Source, directory: Path, log: Path) -> Cost:
+    """One file by curl, which checks nothing."""
+    trust = [] if source.authority is None else ["--cacert", str(source.authority)]
+    return run(["curl", "-q", "-sSf", *trust, "-o", str(directory / "file"), source.url], log)
+
+
+def curl_sync(source: Source, directory: Path, log: Path) -> Cost:
     """One file by curl, then fsync of it: as durable as a plain command gets."""
-    return run(
-        ["sh", "-c", 'curl -q -sSf -o "$1" "$2" && sync "$1"', "sh", str(directory / "file"), url], log
-    )
+    command = 'curl -q -sSf -o "$1" "$2" && sync "$1"'
+    return run(["sh", "-c", command, "sh", str(directory / "file"), source.url], log)
 
 
-def wget2(url: str, directory: Path, log: Path) -> Cost:
-    """One file by wget2."""
-    return run(["wget2", "--no-config", "-q", "-O", str(directory / "file"), url], log)
+def curl_sha256(source: Source, directory: Path, log: Path) -> Cost:
+    """One file by curl, then sha256sum of it."""
+    command = 'curl -q -sSf -o "$1" "$2" && echo "$3  $1" | sha256sum -c --status'
+    place = str(directory / "file")
+    return run(["sh", "-c", command, "sh", place, source.url, source.sha256 or ""], log)
 
 
-def aria2(url: str, directory: Path, log: Path) -> Cost:
+def wget2(source: Source, directory: Path, log: Path) -> Cost:
+    """One file by wget2, which checks nothing."""
+    trust = source.trust("--ca-certificate")
+    return run(["wget2", "--no-config", "-q", *trust, "-O", str(directory / "file"), source.url], log)
+
+
+def aria2(source: Source, directory: Path, log: Path, *options: str) -> Cost:
     """One file by aria2c."""
-    return run(["aria2c", "--no-conf", "-q", "-d", str(directory), "-o", "file", url], log)
+    if source.sha256 is not None:
+        options += (f"--checksum=sha-256={source.sha256}",)
+    options += tuple(source.trust("--ca-certificate"))
+    return run(["aria2c", "--no-conf", "-q", *options, "-d", str(directory), "-o", "file", source.url], log)
+
+
+def aria2_segments(source: Source, directory: Path, log: Path) -> Cost:
+    """One file by aria2c over eight connections."""
+    return aria2(source, directory, log, "-x8", "-s8", "-k1M")
+
+
+def axel(source: Source, directory: Path, log: Path) -> Cost:
+    """One file by axel over eight connections."""
+    return run(["axel", "-q", "-n", "8", "-o", str(directory / "file"), source.url], log)
 
 
 def wget2_list(urls: Sequence[str], directory: Path, log: Path) -> Cost:
@@ -144,13 +177,31 @@ class Aria2:
         self.close()
 
 
-ONE_FILE: dict[str, tuple[str, Callable[[str, Path, Path], Cost]]] = {
+Fetcher = tuple[str, Callable[[Source, Path, Path], Cost]]
+"""The program needed, and how it fetches one file."""
+
+ONE_FILE: dict[str, Fetcher] = {
     "curl": ("curl", curl),
     "curl && sync": ("curl", curl_sync),
     "wget2": ("wget2", wget2),
     "aria2c": ("aria2c", aria2),
 }
-"""Who fetches one file: the program needed, and how."""
+"""Who fetches one file."""
+
+ENCRYPTED: dict[str, Fetcher] = {name: ONE_FILE[name] for name in ("curl", "wget2", "aria2c")}
+"""Who fetches one file over HTTPS."""
+
+CHECKED: dict[str, Fetcher] = {
+    "curl && sha256sum": ("curl", curl_sha256),
+    "aria2c --checksum": ("aria2c", aria2),
+}
+"""Who fetches one file and checks its SHA-256."""
+
+SEGMENTED: dict[str, Fetcher] = {
+    "aria2c -x8 -s8": ("aria2c", aria2_segments),
+    "axel -n 8": ("axel", axel),
+}
+"""Who fetches one file over eight connections."""
 
 MANY_FILES: dict[str, tuple[str, Callable[[Sequence[str], Path, Path], Cost]]] = {
     "wget2 -i": ("wget2", wget2_list),

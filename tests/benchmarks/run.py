@@ -8,11 +8,22 @@ failure.
 
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ROWS = {"1": "one_file", "4": "small_files", "6": "submits", "9": "memory", "11": "cold_start"}
+ROWS = {
+    "1": ["one_file"],
+    "2": ["one_file", "--https"],
+    "3": ["one_file", "--checksum"],
+    "4": ["small_files"],
+    "5": ["segments"],
+    "6": ["submits"],
+    "9": ["memory"],
+    "11": ["cold_start"],
+}
+"""The program of each row, and the options that make it that row."""
 
 
 def main(arguments: list[str]) -> int:
@@ -20,10 +31,12 @@ def main(arguments: list[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(__doc__)
         return 0
-    chosen = [argument for argument in arguments if argument in ROWS]
-    others = [argument for argument in arguments if argument not in ROWS]
+    # `--rounds 2` is no row
+    chosen = list(takewhile(ROWS.__contains__, arguments))
+    others = arguments[len(chosen) :]
     for row in chosen or ROWS:
-        command = [sys.executable, "-m", f"tests.benchmarks.{ROWS[row]}", *others]
+        program, *own = ROWS[row]
+        command = [sys.executable, "-m", f"tests.benchmarks.{program}", *own, *others]
         status = subprocess.run(command, cwd=ROOT, check=False).returncode
         if status:
             return status

@@ -93,9 +93,12 @@ def field() -> Iterator[Field]:
 
 
 @contextmanager
-def origin(rate: int = MIB) -> Iterator[Nginx]:
-    """A running nginx with nothing to serve yet; `/slow/` is paced at `rate` bytes a second."""
-    server = Nginx(rate)
+def origin(rate: int = MIB, extra: str = "") -> Iterator[Nginx]:
+    """A running nginx with nothing to serve yet; `/slow/` is paced at `rate` bytes a second.
+
+    `extra` is text for the http block of its configuration.
+    """
+    server = Nginx(rate, extra)
     try:
         yield server.start()
     finally:
@@ -109,10 +112,10 @@ def daemon(env: Mapping[str, str] | None = None) -> Iterator[DaemonProcess]:
         yield process.start()
 
 
-def make_file(server: Nginx, name: str, size: int) -> str:
+def make_file(server: Nginx, name: str, size: int, *, https: bool = False) -> str:
     """A file with content at the origin, in the page cache; its URL."""
     write_content(server.www / name, Pattern(size))
-    return server.url(name)
+    return server.url(name, https=https)
 
 
 def make_files(server: Nginx, count: int, size: int) -> list[str]:
