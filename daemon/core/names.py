@@ -64,7 +64,11 @@ def _parameters(value: str) -> dict[str, Value] | None:
     found: dict[str, Value] = {}
     at = _skip(value, kind.end())
     while at < len(value):
-        name = _TOKEN.match(value, _skip(value, at + 1))
+        begin = _skip(value, at + 1)
+        if value[at] == ";" and begin == len(value):
+            # nothing behind the last semicolon: against the grammar, and so common that it means nothing
+            break
+        name = _TOKEN.match(value, begin)
         if value[at] != ";" or name is None:
             return None
         at = _skip(value, name.end())

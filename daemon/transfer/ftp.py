@@ -11,7 +11,6 @@ import socket
 import ssl
 import time
 from datetime import UTC, datetime
-from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from fetchd.protocol import urls
@@ -21,8 +20,9 @@ from fetchd.protocol.mailbox import Assign, Validator
 
 from .api import Context, NotModifiedError, Transfer, TransferError
 from .failures import classify
+from .sink import Stripe
 
-CHUNK = 1 << 20
+CHUNK = 256 << 10
 MAX_REPLY = 65_536
 """Most characters of one reply, all its lines together."""
 
@@ -37,20 +37,6 @@ _REPLIES = {
 }  # fmt: skip
 _TYPE = re.compile(r";type=([aid])\Z", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d{1,9})?")
-
-
-class _Writer(Protocol):
-    """Takes the bytes in order; `position` is where the next ones go."""
-
-    position: int
-
-    def write(self, data: memoryview, /) -> None: ...
-
-
-def _begin(context: Context, validator: Validator, total: int | None, offset: int) -> _Writer:
-    """Begin the content in the sink, of which `offset` bytes are kept."""
-    context.sink.begin(validator, total, context.task.generation, offset)
-    return context.sink
 
 
 class _Lines:
@@ -209,27 +195,29 @@ def _fetch(context: Context, connection: _Connection) -> int:
         origins=[urls.origin(task.url)],
         modified=when,
     )
-    writer = _begin(context, validator, total, offset)
+    context.sink.begin(validator, total, context.task.generation, ((0, offset),) if offset else ())
     if data is not None:
-        _copy(context, data, writer, total)
+        # there is none of an empty file
+        stripe = context.sink.stripe(connection)
+        _copy(context, data, stripe, total)
         if total is None:
             # the end of a connection says nothing by itself
             connection.voidresp()
-    return writer.position
+    return context.sink.finish()
 
 
-def _copy(context: Context, data: socket.socket, writer: _Writer, total: int | None) -> None:
+def _copy(context: Context, data: socket.socket, stripe: Stripe | None, total: int | None) -> None:
     view = memoryview(bytearray(CHUNK))
-    while count := data.recv_into(view[: context.pace(CHUNK)]):
+    while count := data.recv_into(view[: (allowed := context.pace(CHUNK))]):
         context.check()
-        if total is not None and writer.position + count > total:
+        if stripe is None or (total is not None and stripe.position + count > total):
             raise TransferError(Code.BAD_RESPONSE, "the server sent more than it announced")
-        _check_size(context.task, writer.position + count)
-        writer.write(view[:count])
+        stripe.write(view[:count])
+        context.received(count, allowed)
     context.check()
     data.close()
-    if total is not None and writer.position != total:
-        raise TransferError(Code.SHORT_BODY, f"the file ended after {writer.position} of {total} bytes")
+    if stripe is not None and total is not None and stripe.position != total:
+        raise TransferError(Code.SHORT_BODY, f"the file ended after {stripe.position} of {total} bytes")
 
 
 def _log_in(connection: _Connection, task: Assign) -> None:

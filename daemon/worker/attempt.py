@@ -280,7 +280,8 @@ class Attempt(Context):
             report = self._failed(error.code, error.message, error.retry_after)
         except SinkError as error:
             report = self._failed(error.code, error.message, None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # a plug-in may do anything, and without a final report the job would be running for ever
             report = self._failed(Code.INTERNAL, f"{type(error).__name__}: {error}", None)
         self._drop_verifier()
         try:

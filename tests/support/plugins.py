@@ -39,8 +39,8 @@ class Demo(Transfer):
             status=200, url=context.task.url, total=len(content), kept=0, validator=validator,
             disposition=None, origins=[],
         )
-        context.sink.begin(validator, len(content), generation, 0)
-        context.sink.write(content)
+        context.sink.begin(validator, len(content), generation, ())
+        context.sink.stripe(self).write(content)
         return len(content)
 
     def close(self) -> None:
