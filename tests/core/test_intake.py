@@ -1,12 +1,16 @@
 """Checking a specification: every error code, and what comes out of a good one."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fetchd.daemon.core import verbs
 from fetchd.daemon.core.intake import ALGORITHMS, FORBIDDEN_HEADERS, Secrets, check, hash_spec
 from fetchd.daemon.core.view import snapshot
+from fetchd.protocol import urls
 from fetchd.protocol.codec import decode, encode
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import Cleanup, JobSpec
@@ -274,3 +278,24 @@ def test_a_default_that_is_said_is_the_same_as_one_that_is_not() -> None:
     assert hash_spec(decode(encode({**said, "deadline": 60}), JobSpec), KEY) == hash_spec(
         spec(deadline=60.0), KEY
     )
+
+
+PIECES = st.sampled_from(
+    ["http://", "socks5://", "a.test", "u:p@", "@", ":", "/", "?sig=1", "#", "[::1]", "%00", "\t", "\n",
+     "TRUE", "sha256:", "ab" * 32, "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", " ", "ü", "日"]
+)  # fmt: skip
+TEXTS = st.lists(PIECES, min_size=1, max_size=9).map("".join)
+FIELDS = {
+    "url": TEXTS, "mirrors": st.lists(TEXTS, max_size=3), "checksum": TEXTS, "proxy": TEXTS, "ca": TEXTS,
+    "cookies": TEXTS, "user_agent": TEXTS, "client_certificate": TEXTS,
+    "credentials": st.tuples(TEXTS, TEXTS),
+}  # fmt: skip
+
+
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_whatever_is_asked_for_is_taken_or_refused(fields: dict[str, Any]) -> None:
+    with suppress(FetchdError):  # nothing else may be raised
+        made = check("job", spec(**fields), KEY)
+        for shown in (made.url, *made.options.mirrors, made.options.proxy or made.url):
+            assert urls.userinfo(shown) is None
+            assert "sig=1" not in shown
