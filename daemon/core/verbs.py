@@ -91,6 +91,7 @@ def _admit(core: "Core", job: Job, intake: Intake, now: Moment, *, skip: bool) -
 
 def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
     spec = intake.spec
+    allowed = None if spec.deadline is None else max(1, int(spec.deadline * 1e6))
     reserve = spec.name is not None and spec.if_exists in ("fail", "skip")
     return Job(
         seq=0,
@@ -113,6 +114,10 @@ def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
         umask=spec.umask,
         cleanup_success=spec.cleanup.success,
         cleanup_failure=spec.cleanup.failure,
+        options=intake.options,
+        limit_rate=spec.limit_rate or 0,
+        deadline=0 if allowed is None else now.wall + allowed,
+        expires=0 if allowed is None else now.mono + allowed,
     )
 
 

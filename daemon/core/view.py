@@ -1,5 +1,7 @@
 """How a job looks from outside."""
 
+from msgspec import to_builtins
+
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import JobError, JobSnapshot, Reason, State
 
@@ -43,6 +45,7 @@ def snapshot(
             "priority": job.priority,
             "retries": job.retries,
             "secrets": job.secret,
+            **_asked(job),
         },
         group=job.group or None,
         labels=job.labels,
@@ -63,6 +66,18 @@ def snapshot(
         seq=seq,
         warning=None if job.warning_code is None else JobError(job.warning_code, job.warning_message or ""),
     )
+
+
+def _asked(job: Job) -> dict[str, object]:
+    """What was asked for beyond the ordinary. Mirrors and proxy are stored as they may be shown."""
+    asked: dict[str, object] = to_builtins(job.options)
+    if "mirrors" in asked:
+        asked["mirrors"] = list(job.options.mirrors)
+    if job.limit_rate:
+        asked["limit_rate"] = job.limit_rate
+    if job.deadline:
+        asked["expires"] = job.deadline
+    return asked
 
 
 def eta(on_hand: int, total: int | None, speed: float | None) -> float | None:

@@ -5,14 +5,11 @@ it.
 """
 
 import http.client
-import time
 import urllib.request
 from http.cookiejar import Cookie, CookieJar
 from typing import Any
 
-from fetchd.protocol import urls
-
-HTTP_ONLY = "#HttpOnly_"
+from fetchd.protocol import cookies, urls
 
 
 class Cookies:
@@ -21,9 +18,9 @@ class Cookies:
     def __init__(self, text: str) -> None:
         self._own = CookieJar() if text else None
         self._set: dict[str, CookieJar] = {}
-        for line in text.splitlines():
-            if (cookie := _parse(line)) is not None and self._own is not None:
-                self._own.set_cookie(cookie)
+        if self._own is not None:
+            for cookie in cookies.parse(text):
+                self._own.set_cookie(_taken(cookie))
 
     def header(self, url: str) -> str | None:
         """The value of the Cookie header for a URL, or None."""
@@ -49,22 +46,14 @@ def _request(url: str) -> urllib.request.Request:
     return urllib.request.Request(url)  # noqa: S310
 
 
-def _parse(line: str) -> Cookie | None:
-    """One line of the file: domain, whether for subdomains, path, secure, expiry, name, value."""
-    only = line.startswith(HTTP_ONLY)
-    fields = line.removeprefix(HTTP_ONLY).split("\t")
-    if len(fields) != 7 or (line.startswith("#") and not only):
-        return None
-    domain, subdomains, path, secure, expires, name, value = fields
-    until = int(expires) if expires.isdecimal() and len(expires) < 16 else 0
-    if until and until <= time.time():
-        return None
-    wide = subdomains == "TRUE"
-    if wide and not domain.startswith("."):
+def _taken(cookie: cookies.Cookie) -> Cookie:
+    """A cookie of the file as the jar has it."""
+    domain = cookie.domain
+    if cookie.subdomains and not domain.startswith("."):
         domain = f".{domain}"
     return Cookie(
-        version=0, name=name, value=value, port=None, port_specified=False, domain=domain,
-        domain_specified=wide, domain_initial_dot=domain.startswith("."), path=path or "/",
-        path_specified=True, secure=secure == "TRUE", expires=until or None, discard=not until, comment=None,
-        comment_url=None, rest={"HttpOnly": ""} if only else {},
+        version=0, name=cookie.name, value=cookie.value, port=None, port_specified=False, domain=domain,
+        domain_specified=cookie.subdomains, domain_initial_dot=domain.startswith("."), path=cookie.path,
+        path_specified=True, secure=cookie.secure, expires=cookie.expires or None,
+        discard=not cookie.expires, comment=None, comment_url=None, rest={},
     )  # fmt: skip
