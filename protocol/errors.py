@@ -88,7 +88,8 @@ MEANINGS: dict[Code, str] = {
     Code.TOO_LARGE: "the message or a list in it exceeds its limit",
     Code.INVALID_URL: "the URL cannot be parsed or has no host",
     Code.UNSUPPORTED_SCHEME: "no transfer handles this URL scheme",
-    Code.INVALID_CHECKSUM: "a checksum is not ALGORITHM:HEX with a known algorithm and the right length",
+    Code.INVALID_CHECKSUM: "a checksum is not ALGORITHM:HEX with a known algorithm and the right length,"
+    " or its list does not have it",
     Code.INVALID_DIRECTORY: "the directory is not an absolute path",
     Code.INVALID_NAME: "the file name is not one plain name",
     Code.INVALID_ID: "a correlation ID is not 1 to 64 of A-Z a-z 0-9 _ -",
@@ -123,7 +124,7 @@ MEANINGS: dict[Code, str] = {
     Code.UNAVAILABLE: "503: the server is overloaded or down",
     Code.SERVER_ERROR: "another 5xx, or 408 or 425: the server failed",
     Code.HTTP_ERROR: "another 4xx: the server refuses",
-    Code.BAD_RESPONSE: "the response breaks HTTP's rules",
+    Code.BAD_RESPONSE: "the response breaks the protocol's rules",
     Code.REDIRECT_LOOP: "more than 20 redirects",
     Code.REDIRECT_REFUSED: "a redirect to an unencrypted or unsupported URL",
     Code.TOO_SLOW: "the server sent less than the minimum speed for too long",
