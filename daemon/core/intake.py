@@ -15,7 +15,7 @@ from fetchd.protocol.codec import encode
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.job import JobSpec
-from fetchd.protocol.mailbox import Secrets
+from fetchd.protocol.mailbox import Options, Secrets
 
 from . import names
 
@@ -41,6 +41,7 @@ class Intake(Struct, frozen=True, kw_only=True):
     secrets: bytes | None
     directory: str
     area: str = ""
+    options: Options = Options()
 
 
 def check(job_id: str, spec: JobSpec, hash_key: bytes) -> Intake:

@@ -17,12 +17,13 @@ from fetchd.daemon.core.job import Job, Lane, Moment, join
 from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
+from fetchd.protocol.mailbox import FINAL
 
 from .clients import Ask, Lookup, answered, look_up
 from .make import AREA, SECOND, WALL
 from .store import FakeStore
 from .watch import Watch
-from .workers import FINAL, Worker
+from .workers import Worker
 
 ATTEMPTED = (State.RUNNING, State.PUBLISHING)
 
