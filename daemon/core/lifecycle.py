@@ -71,13 +71,13 @@ def retry(core: "Core", job: Job, now: Moment) -> Verdict:
 
     It begins anew with all its sources, and without a deadline: that of an earlier life may be over.
     """
+    if job.state is State.QUEUED or job.state is State.WAITING or allows(job.state, Cause.RETRY):
+        failing.unpark(core, job.host)
     if job.state is State.WAITING:
         due = replace(job, reason=None, wait_since=0, wait_for=0, wait_until=0)
         job = core.ledger.change(due, Cause.DUE, now)
         core.enqueue(job)
         return job, None
-    if job.state is State.QUEUED:
-        failing.unpark(core, job.host)
     if not allows(job.state, Cause.RETRY):
         return job, Code.TOO_LATE if job.terminal or job.state is State.PUBLISHING else None
     wrong = job.error_code == Code.CHECKSUM_MISMATCH

@@ -15,6 +15,9 @@ FULL = 0.97
 ROOM = 1.05
 """What one that wants less may have, of the speed that it has shown."""
 
+FLOOR = 1024.0
+"""What everybody is supposed to want, whatever it has shown, in bytes a second."""
+
 
 class Taker(Struct, frozen=True):
     """An attempt: its host, its own limit and what it is known to want at most, in bytes a second."""
@@ -29,7 +32,7 @@ def wanted(speed: float | None, allowance: float | None) -> float:
     """What an attempt wants that has had this allowance for a while and came to this speed."""
     if speed is None or allowance is None or speed >= FULL * allowance:
         return inf
-    return ROOM * speed
+    return max(FLOOR, ROOM * speed)
 
 
 def divide(

@@ -57,6 +57,8 @@ class Simulation:
         self.occupied: set[str] = set()
         self.workers = workers or self.rng.randint(1, 3)
         self.whole_stamps = self.rng.random() < 0.5
+        self.host_connections = 16 if workers else self.rng.choice([1, 2, 16])
+        self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
         self.mono = 100 * SECOND
         self.store = FakeStore()
         self.published: Counter[int] = Counter()
@@ -94,12 +96,14 @@ class Simulation:
     def settings(self) -> Settings:
         return Settings(
             workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND, keep_failed=30 * SECOND,
-            start_timeout=10 * SECOND,
+            start_timeout=10 * SECOND, host_connections=self.host_connections, limit_rate=self.limit_rate,
         )  # fmt: skip
 
     def configure(self) -> None:
-        """Another number of workers."""
+        """Another number of workers, other limits."""
         self.workers = self.rng.randint(1, 4)
+        self.host_connections = self.rng.choice([1, 2, 16])
+        self.limit_rate = self.rng.choice([0, 0, 1000])
         self.turn(inputs.Configure(self.settings()))
 
     def crash(self) -> None:
@@ -228,6 +232,8 @@ class Simulation:
             self._reply(effect)
         elif isinstance(effect, c.LoadChunk):
             self.calls.append(lambda: self.store.answer(effect))
+        elif isinstance(effect, c.LoadOverdue):
+            self.calls.append(lambda: self.store.overdue(self.mono, effect))
         elif isinstance(effect, c.Seal | c.Publish | c.Clean):
             if isinstance(effect, c.Clean):
                 assert not self.holders(effect.job.id), f"the workspace of {effect.job.id} is in use"
@@ -241,7 +247,7 @@ class Simulation:
                 worker.die(inputs.Gone.SPAWN_FAILED)
             worker.mute = self.chance(0.3)
         else:
-            assert isinstance(effect, c.Kill | c.AssignJob | c.StopAttempt | c.AllowRestart)
+            assert isinstance(effect, c.Kill | c.AssignJob | c.StopAttempt | c.AllowRestart | c.Allow)
             worker = self.pool[effect.slot, effect.incarnation]
             if worker.alive:
                 self._tell(worker, effect)
@@ -251,6 +257,10 @@ class Simulation:
             worker.die(inputs.Gone.KILLED)
         elif isinstance(effect, c.StopAttempt):
             worker.stop(effect)
+        elif isinstance(effect, c.Allow):
+            assert worker.holds is None or worker.holds.id == effect.job, "an allowance of another job"
+            assert effect.connections >= 1
+            assert effect.rate != 0
         elif isinstance(effect, c.AllowRestart):
             stored = self.store.jobs.get(effect.job)
             assert stored is None or stored.generation >= effect.generation
