@@ -15,6 +15,7 @@ from fetchd.protocol.job import JobSpec
 SECOND = 1_000_000
 WALL = 1_800_000_000 * SECOND
 AREA = "/data/.fetchd/one"
+PLAIN = mailbox.Options()
 VALIDATOR = mailbox.Validator(etag='"v1"')
 
 
@@ -35,7 +36,7 @@ def job(job_id: str = "job", seq: int = 1, **fields: Any) -> Job:
 
 def intake(
     job_id: str = "job", host: str = "a.test", secrets: bytes | None = None,
-    options: mailbox.Options = mailbox.Options(), **spec: Any,
+    options: mailbox.Options = PLAIN, **spec: Any,
 ) -> Intake:  # fmt: skip
     """A checked job of a submit."""
     made = JobSpec(url=f"http://{host}/f", directory="/data", **spec)
