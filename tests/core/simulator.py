@@ -7,7 +7,6 @@ promise is left to chance. `check` compares the core with the truth: what is com
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from fetchd.daemon.core import commands as c
@@ -21,27 +20,11 @@ from fetchd.protocol.mailbox import FINAL
 
 from .clients import Ask, Lookup, answered, look_up
 from .make import AREA, SECOND, WALL
-from .store import FakeStore
+from .store import Batch, FakeStore, Workspace
 from .watch import Watch
 from .workers import Worker
 
 ATTEMPTED = (State.RUNNING, State.PUBLISHING)
-
-
-@dataclass
-class Batch:
-    """What is saved together, and what waits for it."""
-
-    durables: list[c.Durable] = field(default_factory=list)
-    effects: list[c.Effect] = field(default_factory=list)
-
-
-@dataclass
-class Workspace:
-    """What lies in one: which job wrote it, and under which generation."""
-
-    seq: int
-    generation: int
 
 
 class Simulation:

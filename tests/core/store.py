@@ -6,6 +6,7 @@ saved before the batch and dropped after it, unless the same batch saves new one
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
+from dataclasses import dataclass, field
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.commands import (
@@ -13,6 +14,7 @@ from fetchd.daemon.core.commands import (
     DropIntent,
     DropSecrets,
     Durable,
+    Effect,
     Event,
     Forget,
     LoadChunk,
@@ -35,6 +37,22 @@ from fetchd.daemon.core.job import Job, Lane
 from fetchd.protocol.job import State
 
 REVIVABLE = (State.FAILED, State.CANCELLED)
+
+
+@dataclass
+class Batch:
+    """What is saved together, and what waits for it."""
+
+    durables: list[Durable] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+@dataclass
+class Workspace:
+    """What lies in one: which job wrote it, and under which generation."""
+
+    seq: int
+    generation: int
 
 
 class FakeStore:

@@ -1,4 +1,4 @@
-"""The time that a job is given: it ends on time in every state, and its bytes are kept as after any failure."""
+"""The time that a job is given: it ends on time in every state, and its bytes are kept as usual."""
 
 from typing import Any
 
