@@ -213,6 +213,9 @@ class App:
             read_timeout=self.config.read_timeout,
             ca_bundle=self.ca_bundle(self.config),
             workers_lock=str(self.lock.workers_file),
+            min_speed=self.config.min_speed,
+            min_speed_time=self.config.min_speed_time,
+            max_size=self.config.max_size,
         )
 
     def _settings(self) -> CoreSettings:
@@ -226,6 +229,8 @@ class App:
             cleanup_success=config.cleanup.success is not False,
             cleanup_failure=config.cleanup.failure,
             default_area=self.areas.default,
+            host_connections=config.host_connections,
+            limit_rate=config.limit_rate,
         )
 
     def _outside(self) -> Outside:
@@ -252,6 +257,7 @@ class App:
             commands.Spawn: self.crew.spawn,
             commands.Kill: self.crew.kill,
             commands.AssignJob: self.crew.assign,
+            commands.Allow: self.crew.allow,
             commands.StopAttempt: self.crew.stop,
             commands.AllowRestart: self.crew.allow_restart,
             commands.ProbeName: self.delivery.probe,
@@ -260,7 +266,7 @@ class App:
             commands.Clean: self.delivery.clean,
             commands.Progress: self.publisher.progress,
             commands.Exit: lambda _command: self.loop.stop(),
-            **store_handlers(self.store, self.engine.feed, self._store_failed),
+            **store_handlers(self.store, self.engine.feed, self._store_failed, boot_time),
         }
 
     def _watch(self) -> None:
@@ -334,6 +340,7 @@ class App:
 
     def _prune(self) -> None:
         wall = time.time_ns() // 1000
+        self.engine.feed(inputs.Overdue((), more=True))
         self.store.call(lambda database: database.prune(wall), loaded(lambda _none: None, self._store_failed))
         self.store.call(
             lambda database: database.expired(wall, 500),

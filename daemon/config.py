@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 
 RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "sim"})
@@ -35,7 +36,7 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in force. Times in seconds."""
+    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit."""
 
     workers: Annotated[int, Meta(ge=1, le=512)] = 5
     log_level: str = "info"
@@ -48,6 +49,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keep_failed: Annotated[float, Meta(ge=0, le=366 * 86400)] = 86400.0
     cleanup: Cleanup = Cleanup()
     ca_bundle: str = ""
+    host_connections: Annotated[int, Meta(ge=1, le=512)] = 16
+    limit_rate: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    min_speed: Annotated[int, Meta(ge=0, le=MAX_INT)] = 1024
+    min_speed_time: Seconds = 60.0
+    max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
@@ -62,6 +68,11 @@ IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
     "keep_failed": "live",
     "cleanup": "live",
     "ca_bundle": "next_worker",
+    "host_connections": "live",
+    "limit_rate": "live",
+    "min_speed": "live",
+    "min_speed_time": "live",
+    "max_size": "live",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 

@@ -24,8 +24,8 @@ def loaded(then: Callable[[Any], None], failed: Failed) -> Callable[[Any, BaseEx
     return done
 
 
-def store_handlers(store: Store, feed: Feed, failed: Failed) -> Handlers:
-    """What carries out the queries for rows."""
+def store_handlers(store: Store, feed: Feed, failed: Failed, clock: Callable[[], int]) -> Handlers:
+    """What carries out the queries for rows; `clock` is the boot-time clock in µs."""
 
     def window(command: commands.LoadWindow) -> None:
         store.call(
@@ -45,6 +45,13 @@ def store_handlers(store: Store, feed: Feed, failed: Failed) -> Handlers:
             loaded(lambda got: feed(inputs.DueLoaded(tuple(got[0]), got[1])), failed),
         )
 
+    def overdue(command: commands.LoadOverdue) -> None:
+        now = clock()
+        store.call(
+            lambda database: database.overdue(now, command.limit),
+            loaded(lambda got: feed(inputs.Overdue(tuple(got[0]), got[1])) if got[0] else None, failed),
+        )
+
     def chunk(command: commands.LoadChunk) -> None:
         number = command.intent.number
         store.call(
@@ -57,4 +64,5 @@ def store_handlers(store: Store, feed: Feed, failed: Failed) -> Handlers:
         commands.LoadLanes: lanes,
         commands.LoadDue: due,
         commands.LoadChunk: chunk,
+        commands.LoadOverdue: overdue,
     }

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
-from . import delivery, dispatch, ending, inputs
-from .commands import AllowRestart, Log, Progress, Seal
-from .job import Job, Moment, emptied
+from . import delivery, dispatch, ending, failing, inputs, results
+from .commands import AllowRestart, Log, Progress
+from .job import Job, Moment, Ranges, emptied
+from .retry import Failure
 from .slot import Run, Slot
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 RESTARTS = 3
 """An attempt may begin anew so often; the kept bytes can turn out to be wrong only once."""
+
+WARNINGS = 64
+"""An attempt may warn so often: of every mirror, and some more."""
 
 
 def ready(core: "Core", event: inputs.WorkerReady, now: Moment) -> None:
@@ -58,23 +62,19 @@ def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
         job = replace(job, bytes=max(run.bytes, job.bytes))
         if cause is inputs.Gone.DIED:
             job = replace(job, deaths=job.deaths + 1)
-            core.lose(job, Code.WORKER_DIED, f"the worker died: {event.detail}", now)
+            died = Failure(code=Code.WORKER_DIED, message=f"the worker died: {event.detail}")
+            failing.lose(core, job, died, now)
         else:
             code = Code.WORKER_HUNG if cause is inputs.Gone.HUNG else Code.WORKER_KILLED
-            core.lose(job, code, f"the worker was killed: {event.detail}", now)
+            killed = Failure(code=code, message=f"the worker was killed: {event.detail}")
+            failing.lose(core, job, killed, now)
 
 
 def violation(core: "Core", event: inputs.Violation, now: Moment) -> None:
     """Whoever breaks the protocol is not asked again, and nothing that it says counts any more."""
     slot = core.pool.get(event.slot, event.incarnation)
     if slot is not None and not slot.doomed:
-        _broke(core, slot, event.detail, now)
-
-
-def _broke(core: "Core", slot: Slot, detail: str, now: Moment) -> None:
-    core.emit(Log("error", f"worker {slot.index} broke the protocol: {detail}"))
-    core.pool.crashed(slot, now.mono)
-    dispatch.doom(core, slot, f"protocol violation: {detail}", now)
+        dispatch.broke(core, slot, event.detail, now)
 
 
 def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:
@@ -93,7 +93,7 @@ def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:
         if event.code is Code.EXISTS and job.if_exists == "skip":
             delivery.satisfy(core, job, now)
             return
-        core.lose(job, event.code, event.message, now)
+        failing.lose(core, job, Failure(code=event.code, message=event.message), now)
 
 
 def report(core: "Core", event: inputs.WorkerReport, now: Moment) -> None:
@@ -104,7 +104,7 @@ def report(core: "Core", event: inputs.WorkerReport, now: Moment) -> None:
     said = event.report
     run = slot.run
     if run is None or not run.assigned or (run.job, run.attempt) != (said.job, said.attempt):
-        _broke(core, slot, "a report about no attempt of its", now)
+        dispatch.broke(core, slot, "a report about no attempt of its", now)
         return
     REPORTS[type(said)](core, slot, run, ending.job_of(core, run), said, now)
 
@@ -116,7 +116,10 @@ def _responded(
     if job is None:
         return
     if said.generation != job.generation or run.responded:
-        _broke(core, slot, "a response out of turn", now)
+        dispatch.broke(core, slot, "a response out of turn", now)
+        return
+    if said.total is not None and said.kept > said.total:
+        dispatch.broke(core, slot, "a response that cannot be", now)
         return
     run.responded = True
     run.bytes, run.total = said.kept, said.total
@@ -126,25 +129,35 @@ def _responded(
         last_modified=said.validator.last_modified,
         total=said.total,
         bytes=said.kept,
-        # where less is kept than was synced, the rest is about to be overwritten
-        synced=tuple((start, min(end, said.kept)) for start, end in job.synced if start < said.kept),
+        synced=_staying(job.synced, said.kept),
+        modified=said.modified or 0,
     )
     core.ledger.note(job)
     if run.stop != "pause":
         delivery.choose_name(core, run, job, said.disposition, said.url)
 
 
+def _staying(synced: Ranges, kept: int) -> Ranges:
+    """What stays of the synced ranges where so many bytes are kept: all, or else only the first ones do.
+
+    Whoever keeps all may have more than was synced, so some of what stays may be left out here.
+    """
+    if sum(end - start for start, end in synced) == kept:
+        return synced
+    return tuple((start, min(end, kept)) for start, end in synced if start < kept)
+
+
 def _restart(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Restart, now: Moment) -> None:
     if job is None or run.stop is not None:
         return
     if said.generation != job.generation or run.responded:
-        _broke(core, slot, "a restart out of turn", now)
+        dispatch.broke(core, slot, "a restart out of turn", now)
         return
     run.restarts += 1
     if run.restarts > RESTARTS:
-        _broke(core, slot, "too many restarts", now)
+        dispatch.broke(core, slot, "too many restarts", now)
         return
-    job = emptied(job)
+    job = replace(emptied(job), restarts=job.restarts + 1)
     run.bytes = 0
     core.ledger.announce(job, "restarted", now)
     core.emit(AllowRestart(slot.index, slot.incarnation, job.id, job.attempt, job.generation))
@@ -165,63 +178,21 @@ def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.S
     ends = [edge for pair in ranges for edge in pair]
     beyond = job.total is not None and ends and ends[-1] > job.total
     if said.generation != job.generation or not run.responded or ends != sorted(set(ends)) or beyond:
-        _broke(core, slot, "ranges that cannot be", now)
+        dispatch.broke(core, slot, "ranges that cannot be", now)
         return
     on_hand = sum(end - start for start, end in ranges)
     core.ledger.put(replace(job, synced=ranges, bytes=max(on_hand, run.bytes)))
 
 
-def _finished(
-    core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Finished, now: Moment
-) -> None:
-    if job is not None and (not run.responded or (job.total is not None and said.size != job.total)):
-        _broke(core, slot, "a finish that cannot be", now)
-        return
-    core.pool.end(slot, now.mono)
-    if job is None or run.stop in ("end", "pause"):
-        _note(core, job, said.size)
-        ending.over(core, run, now)
-        return
-    run.finished, run.stop = True, None
-    run.bytes, run.speed = said.size, None
-    algorithm = job.checksum.partition(":")[0] if job.checksum else next(iter(said.digests), None)
-    digest = said.digests.get(algorithm) if algorithm else None
-    job = replace(job, bytes=said.size, total=said.size, digest=f"{algorithm}:{digest}" if digest else None)
-    core.ledger.note(job)
-    core.emit(Seal(job, said.size))
-
-
-def _failed(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Failed, now: Moment) -> None:
-    core.pool.end(slot, now.mono)
-    if job is None or run.stop in ("end", "pause"):
-        _note(core, job, said.bytes)
-        ending.over(core, run, now)
-        return
-    try:
-        code = Code(said.code)
-    except ValueError:
-        code = Code.INTERNAL
-    core.lose(replace(job, bytes=said.bytes), code, said.message, now, said.retry_after)
-
-
-def _stopped(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Stopped, now: Moment) -> None:
-    if run.stop is None:
-        _broke(core, slot, "it stopped unasked", now)
-        return
-    core.pool.end(slot, now.mono)
-    _note(core, job, said.bytes)
-    ending.over(core, run, now)
-
-
-def _note(core: "Core", job: Job | None, on_hand: int) -> None:
-    if job is not None:
-        core.ledger.note(replace(job, bytes=on_hand))
-
-
 def _warned(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Warned, now: Moment) -> None:
     if job is not None and run.stop is None:
+        run.warnings += 1
+        if run.warnings > WARNINGS:
+            dispatch.broke(core, slot, "too many warnings", now)
+            return
         core.emit(Log("warning", f"{job.id}: {said.message}", job.id))
-        core.ledger.put(replace(job, warning_code=said.code, warning_message=said.message))
+        job = replace(job, warning_code=said.code, warning_message=said.message)
+        core.ledger.announce(job, "warning", now)
 
 
 REPORTS: dict[type, Callable[["Core", Slot, Run, Job | None, Any, Moment], None]] = {
@@ -230,7 +201,8 @@ REPORTS: dict[type, Callable[["Core", Slot, Run, Job | None, Any, Moment], None]
     mailbox.Progressed: _progressed,
     mailbox.Synced: _synced,
     mailbox.Warned: _warned,
-    mailbox.Finished: _finished,
-    mailbox.Failed: _failed,
-    mailbox.Stopped: _stopped,
+    mailbox.Finished: results.finished,
+    mailbox.NotModified: results.not_modified,
+    mailbox.Failed: results.failed,
+    mailbox.Stopped: results.stopped,
 }

@@ -4,21 +4,35 @@ Three kinds. `Durable` ones go to the store as one batch a turn. `Effect`s wait 
 is on disk. `Query`s and progress do not change anything and are done at once.
 """
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from fetchd.protocol.errors import Code
 
-from .gates import Gate, GateKey
+from .durable import (
+    Command,
+    DropGate,
+    DropIntent,
+    DropSecrets,
+    Durable,
+    Event,
+    Forget,
+    SaveGate,
+    SaveIntent,
+    SaveJob,
+    SaveLimit,
+    SaveReply,
+    SaveSecrets,
+)
 from .intents import Intent
 from .job import Job, Lane
 
-
-class Command(Struct, frozen=True):
-    """Base of all commands."""
-
-
-class Durable(Command, frozen=True):
-    """Goes to the store."""
+__all__ = [
+    "Allow", "AllowRestart", "AssignJob", "Clean", "Command", "DropGate", "DropIntent", "DropSecrets",
+    "Durable", "Effect", "Event", "Exit", "Forget", "Kill", "LoadChunk", "LoadDue", "LoadLanes",
+    "LoadOverdue", "LoadWindow", "Log", "ProbeName", "Progress", "Publish", "Query", "Refuse", "Reply",
+    "SaveGate", "SaveIntent", "SaveJob", "SaveLimit", "SaveReply", "SaveSecrets", "Seal", "Spawn",
+    "StopAttempt",
+]  # fmt: skip
 
 
 class Effect(Command, frozen=True):
@@ -27,70 +41,6 @@ class Effect(Command, frozen=True):
 
 class Query(Command, frozen=True):
     """Done at once."""
-
-
-# durable
-
-
-class SaveJob(Durable, frozen=True):
-    """The job as it is now. A terminal job goes to the history, a revived one comes back from it."""
-
-    stamp: int
-    job: Job
-
-
-class SaveReply(Durable, frozen=True):
-    """The answer to a request, kept for its repetition. `stamp` counts on with those of `SaveJob`."""
-
-    owner: str
-    req: str
-    digest: bytes
-    reply: Struct
-    time: int
-    stamp: int = 0
-
-
-class Forget(Durable, frozen=True):
-    """The job is known no more; its ID is free."""
-
-    stamp: int
-    job: Job
-
-
-class SaveGate(Durable, frozen=True):
-    gate: Gate
-
-
-class DropGate(Durable, frozen=True):
-    key: GateKey
-
-
-class SaveIntent(Durable, frozen=True):
-    """A bulk verb, or how far it is by now."""
-
-    intent: Intent
-
-
-class DropIntent(Durable, frozen=True):
-    number: int
-
-
-class SaveSecrets(Durable, frozen=True):
-    job: str
-    payload: bytes
-
-
-class DropSecrets(Durable, frozen=True):
-    job: str
-
-
-class Event(Durable, frozen=True):
-    """A lifecycle event, stored with the change and published after it. `kind` is a state or `restarted`."""
-
-    revision: int
-    kind: str
-    time: int
-    job: Job
 
 
 # effects
@@ -109,7 +59,7 @@ class Refuse(Effect, frozen=True):
     token: object
     code: Code
     message: str = ""
-    details: dict[str, object] = {}
+    details: dict[str, object] = field(default_factory=dict)
 
 
 class Spawn(Effect, frozen=True):
@@ -129,11 +79,27 @@ class Kill(Effect, frozen=True):
 
 
 class AssignJob(Effect, frozen=True):
-    """Prepare the workspace, move it into the worker's room and hand the attempt over."""
+    """Prepare the workspace, move it into the worker's room and hand the attempt over.
+
+    Until that is done what it may take can change by `Allow`.
+    """
 
     slot: int
     incarnation: int
     job: Job
+    connections: int = 1
+    rate: int | None = None
+
+
+class Allow(Effect, frozen=True):
+    """Let an attempt take so many connections and bytes a second (None: as many as it likes)."""
+
+    slot: int
+    incarnation: int
+    job: str
+    attempt: int
+    connections: int
+    rate: int | None
 
 
 class StopAttempt(Effect, frozen=True):
@@ -179,6 +145,12 @@ class LoadChunk(Effect, frozen=True):
     """Ask for the next jobs of a bulk verb; an effect, so that everything it is for is on disk by then."""
 
     intent: Intent
+    limit: int
+
+
+class LoadOverdue(Effect, frozen=True):
+    """Ask for jobs whose time is over; an effect, so that those that were there are on disk by then."""
+
     limit: int
 
 

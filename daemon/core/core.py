@@ -13,8 +13,24 @@ from msgspec import Struct
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import attempt, bulk, delivery, dispatch, ending, inputs, invariants, lifecycle, retry, rows, verbs
+from . import (
+    attempt,
+    bulk,
+    deadlines,
+    delivery,
+    dispatch,
+    ending,
+    inputs,
+    invariants,
+    lifecycle,
+    limits,
+    retry,
+    rows,
+    verbs,
+)
+from .allowances import Limits
 from .commands import Command, LoadChunk, Publish, StopAttempt
+from .deadlines import Deadlines
 from .gates import Gate, Gates
 from .intents import CHUNK, Intent, Intents
 from .job import Job, Lane, Moment
@@ -37,6 +53,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     seq: int = 0
     intents: tuple[Intent, ...] = ()
     delivered: int = 0
+    limits: tuple[tuple[str, str, int], ...] = ()
 
 
 class Core:
@@ -53,8 +70,10 @@ class Core:
         self.schedule = Schedule(emit, self._holding)
         self.waiting = Waiting(emit)
         self.gates = Gates(loaded.gates)
-        self.pool = Pool(settings.workers, settings.default_area)
+        self.pool = Pool(settings.workers, settings.default_area, settings.host_connections)
         self.runs: dict[str, Run] = {}
+        self.deadlines = Deadlines(self.runs)
+        self.limits = Limits(settings.limit_rate, loaded.limits)
         self.ending: dict[str, Run] = {}
         self.delivered = loaded.delivered
         self.replies: dict[tuple[str, str], tuple[int, bytes, Struct]] = {}
@@ -129,11 +148,23 @@ class Core:
                 self.ledger.release(known)
 
     def held(self, lane: Lane) -> bool:
-        """Whether a gate holds this lane, or all that is in it is about to be cancelled."""
-        return self.gates.holding(lane) is not None or self.intents.clearing(lane.owner)
+        """Whether a gate holds this lane, its host is full, or all that is in it is about to be cancelled."""
+        held = self.gates.holding(lane) is not None or self.pool.hosts.full(lane.host)
+        return held or self.intents.clearing(lane.owner)
+
+    def shown(self, job: Job) -> tuple[State, Reason | None]:
+        """The state and reason to show for a job, with what holds it."""
+        state, reason = self.gates.shown(job)
+        if state is State.QUEUED and reason is None and self.pool.hosts.full(job.host):
+            return state, Reason.HOST_LIMIT
+        return state, reason
 
     def _holding(self) -> tuple[tuple[str, str], ...]:
-        return self.gates.keys() + tuple(("owner", owner) for owner in self.intents.clearing_owners())
+        held = self.gates.keys() + tuple(("owner", owner) for owner in self.intents.clearing_owners())
+        if self.schedule.beyond:
+            # where memory has all lanes there is no other to look for
+            held += tuple(("host", host) for host in self.pool.hosts.names())
+        return held
 
     def close(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """Bring a job to a terminal state and drop what belongs to it."""
@@ -157,33 +188,8 @@ class Core:
             grace = now.mono + self.settings.stop_grace
             self.pool.stop_by(slot, self.drain_by if how == "drain" else grace)
             if not again:
-                keep = how != "end"
+                keep = how != "end" or run.keep
                 self.emit(StopAttempt(slot.index, slot.incarnation, run.job, run.attempt, keep))
-
-    def lose(self, job: Job, code: Code, message: str, now: Moment, retry_after: float | None = None) -> None:
-        """An attempt has failed: try again later, or give up."""
-        self.runs.pop(job.id, None)
-        decision = retry.decide(job, code, job.bytes, retry_after, now)
-        if isinstance(decision, retry.GiveUp):
-            self.fail(job, decision.code, message, now)
-            return
-        budget = {"failures": decision.failures, "mark": decision.mark,
-                  "error_code": str(code), "error_message": message}  # fmt: skip
-        if decision.wait == 0:
-            self.enqueue(self.ledger.change(job, Cause.YIELD, now, reason=None, **budget))
-            return
-        self.delay(
-            self.ledger.change(
-                job,
-                Cause.DELAY,
-                now,
-                reason=Reason.RETRY,
-                wait_since=now.wall,
-                wait_for=decision.wait,
-                wait_until=now.mono + decision.wait,
-                **budget,
-            )
-        )
 
 
 HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
@@ -192,6 +198,8 @@ HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
     inputs.Bulk: bulk.bulk,
     inputs.ChunkLoaded: bulk.chunk_loaded,
     inputs.Expired: lifecycle.expired,
+    inputs.Overdue: deadlines.overdue,
+    inputs.Limit: limits.limit,
     inputs.Configure: verbs.configure,
     inputs.Drain: verbs.drain,
     inputs.Committed: rows.committed,

@@ -120,9 +120,9 @@ def _begin_again(core: "Core", job: Job, event: inputs.FileRefused, now: Moment)
     core.enqueue(core.ledger.change(emptied(job), Cause.YIELD, now, failures=job.failures + 1))
 
 
-def satisfy(core: "Core", job: Job, now: Moment) -> None:
+def satisfy(core: "Core", job: Job, now: Moment, reason: Reason = Reason.EXISTS) -> None:
     """A file with this name exists, and that is good enough for the job."""
-    core.close(job, Cause.SATISFY, now, reason=Reason.EXISTS, size=0, error_code=None, error_message=None)
+    core.close(job, Cause.SATISFY, now, reason=reason, size=0, error_code=None, error_message=None)
 
 
 def _occupied(core: "Core", job: Job, name: str, now: Moment) -> None:

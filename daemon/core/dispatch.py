@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from fetchd.protocol.job import State
 
-from . import ending
+from . import allowances, deadlines, ending
 from .commands import AssignJob, DropGate, Exit, Kill, Log, Spawn
 from .job import Job, Moment
 from .machine import Cause
@@ -20,6 +20,8 @@ def turn(core: "Core", now: Moment) -> None:
     """Do what the present asks for. Costs nothing for what has not changed."""
     _wake_waiting(core, now)
     _open_gates(core, now)
+    for job_id in core.deadlines.due(now.mono):
+        deadlines.expire(core, core.ledger.live[job_id], now)
     for slot in core.pool.overdue(now.mono):
         if slot.ready:
             doom(core, slot, "did not stop in time", now)
@@ -28,8 +30,11 @@ def turn(core: "Core", now: Moment) -> None:
             core.pool.crashed(slot, now.mono)
             doom(core, slot, "did not come up in time", now)
     if core.draining:
+        allowances.turn(core, now)
         _finish_drain(core, now)
     else:
+        for host in core.pool.hosts.take_freed():
+            core.schedule.release(host)
         _dispatch(core, now)
         _keep_spare(core, now)
 
@@ -38,7 +43,8 @@ def next_deadline(core: "Core", now: int) -> int | None:
     """Boot time (µs) of the next thing that `turn` has to do by itself, or None."""
     if core.exited:
         return None
-    times = [core.waiting.next(), core.gates.next(), core.pool.next_late()]
+    times = [core.waiting.next(), core.gates.next(), core.pool.next_late(), core.deadlines.next(),
+             allowances.next_look(core)]  # fmt: skip
     if core.draining:
         times.append(core.drain_by + core.settings.stop_grace)
     else:
@@ -52,7 +58,8 @@ def assign(core: "Core", slot: Slot, job: Job) -> None:
     """Hand the attempt in this slot to its worker, which is ready."""
     assert slot.run is not None
     slot.run.assigned = True
-    core.emit(AssignJob(slot.index, slot.incarnation, job))
+    run = slot.run
+    core.emit(AssignJob(slot.index, slot.incarnation, job, run.connections, run.rate))
 
 
 def doom(core: "Core", slot: Slot, why: str, now: Moment) -> None:
@@ -70,10 +77,20 @@ def doom(core: "Core", slot: Slot, why: str, now: Moment) -> None:
         ending.over(core, run, now)
 
 
+def broke(core: "Core", slot: Slot, detail: str, now: Moment) -> None:
+    """The worker here has broken the protocol: it is not asked again."""
+    core.emit(Log("error", f"worker {slot.index} broke the protocol: {detail}"))
+    core.pool.crashed(slot, now.mono)
+    doom(core, slot, f"protocol violation: {detail}", now)
+
+
 def _wake_waiting(core: "Core", now: Moment) -> None:
     for due, job_id in core.waiting.due(now.mono):
         job = core.ledger.live.get(job_id)
         if job is not None and job.state is State.WAITING and job.wait_until == due:
+            if deadlines.over(job, now):
+                deadlines.expire(core, job, now)
+                continue
             cleared = replace(job, reason=None, wait_since=0, wait_for=0, wait_until=0)
             core.enqueue(core.ledger.change(cleared, Cause.DUE, now))
 
@@ -86,21 +103,30 @@ def _open_gates(core: "Core", now: Moment) -> None:
 
 
 def _dispatch(core: "Core", now: Moment) -> None:
+    begun = []
     while core.pool.free() and (job := core.schedule.head(core.held)) is not None:
+        if deadlines.over(job, now):
+            deadlines.expire(core, job, now)
+            continue
         slot = core.pool.choose(job, now.mono)
         if slot is None:
-            return
+            break
         core.schedule.discard(job)
         job = core.ledger.change(
             job, Cause.DISPATCH, now, attempt=job.attempt + 1, reason=None, started=job.started or now.wall
         )
         run = core.runs[job.id] = Run(job.id, job.attempt, slot.index)
-        run.bytes, run.total = job.bytes, job.total
+        run.bytes, run.total, run.expires = job.bytes, job.total, job.expires
+        core.deadlines.add(run)
         if not (slot.filled and slot.fits(job)):
             _fill(core, slot, frozenset({core.pool.default_area, job.area}), now)
         core.pool.start(slot, job, run)
         if slot.ready:
-            assign(core, slot, job)
+            begun.append((slot, job))
+    # what each may take depends on how many have begun
+    allowances.turn(core, now)
+    for slot, job in begun:
+        assign(core, slot, job)
 
 
 def _fill(core: "Core", slot: Slot, areas: frozenset[str], now: Moment) -> None:

@@ -27,7 +27,7 @@ def over(core: "Core", run: Run, now: Moment) -> None:
     """An attempt is over that was asked to stop, or that never began."""
     if run.stop == "end":
         core.ending.pop(run.job, None)
-        if run.ended is not None:
+        if run.ended is not None and not run.keep:
             core.emit(Clean(run.ended))
         go_on(core, run.job)
     elif run.stop == "pause":
@@ -64,7 +64,7 @@ def close(core: "Core", job: Job, cause: Cause, now: Moment, **fields: Any) -> J
     slot = None if run is None or run.slot is None else core.pool.slots[run.slot]
     held = run is not None and slot is not None and slot.run is run
     code = fields.get("error_code")
-    keep = job.attempt > 0 and not held and _keeps(core, job, cause, code)
+    keep = job.attempt > 0 and (not held or code == Code.DEADLINE) and _keeps(core, job, cause, code)
     if keep or (cause is Cause.FAIL and job.secret):
         fields["kept_until"] = now.wall + core.settings.keep_failed
     if cause is Cause.FAIL and not keep:
@@ -77,7 +77,7 @@ def close(core: "Core", job: Job, cause: Cause, now: Moment, **fields: Any) -> J
         core.emit(DropSecrets(job.id))
     if run is not None and slot is not None and held:
         # the workspace is still in the worker's hands
-        run.ended = job
+        run.ended, run.keep = job, keep
         core.ending[job.id] = run
         core.stop(slot, now, "end")
     elif job.attempt and not keep:
@@ -87,7 +87,9 @@ def close(core: "Core", job: Job, cause: Cause, now: Moment, **fields: Any) -> J
 
 def clean(core: "Core", job: Job) -> None:
     """Delete the workspace of a job; where a worker still has it, that is done when the attempt is over."""
-    if job.id not in core.ending:
+    if (run := core.ending.get(job.id)) is not None:
+        run.keep = False
+    else:
         core.emit(Clean(job))
 
 

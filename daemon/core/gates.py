@@ -56,6 +56,10 @@ class Gates:
             self._closed.pop((key.kind, key.name), None)
         return known
 
+    def get(self, key: GateKey) -> Gate | None:
+        """A closed gate, or None."""
+        return self._closed.get((key.kind, key.name), {}).get(key.reason)
+
     def holding(self, lane: Lane) -> Gate | None:
         """A closed gate that holds this lane, or None."""
         if not self._closed:

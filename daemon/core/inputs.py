@@ -90,6 +90,23 @@ class Expired(Struct, frozen=True):
     rows: tuple[Job, ...]
 
 
+class Overdue(Struct, frozen=True):
+    """Jobs whose time is over, and that are not being attempted. `more`: the store has further ones."""
+
+    rows: tuple[Job, ...]
+    more: bool = False
+
+
+class Limit(Struct, frozen=True):
+    """Limit the speed to `rate` bytes a second (None: do not): of these jobs, of a host, or of everything."""
+
+    request: Request
+    rate: int | None
+    ids: tuple[str, ...] = ()
+    host: str | None = None
+    known: dict[str, Job] = {}
+
+
 class Committed(Struct, frozen=True):
     """Everything saved up to this stamp, the last one of a batch, is on disk."""
 
@@ -203,6 +220,8 @@ Input = (
     | Bulk
     | ChunkLoaded
     | Expired
+    | Overdue
+    | Limit
     | WindowLoaded
     | LanesLoaded
     | DueLoaded

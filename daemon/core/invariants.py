@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from fetchd.protocol.job import State
 
+from .slot import Run
+
 if TYPE_CHECKING:
     from .core import Core
 
@@ -33,6 +35,8 @@ def validate(core: "Core") -> None:
             assert not lined_up, f"{job.id} is {job.state} and in a window"
         unsettled = core.ledger.unsettled.get(job.id)
         assert unsettled is None or unsettled.state is job.state, f"{job.id} was saved in another state"
+    if not core.exited:
+        _check_allowances(core)
     waiting = sum(1 for job in core.ledger.live.values() if job.state is State.WAITING)
     assert waiting <= len(core.waiting), "a job waits for nothing"
 
@@ -63,3 +67,24 @@ def _check_runs(core: "Core") -> None:
         assert job.state in allowed, f"{job_id} runs and is {job.state}"
         held = run.slot is not None and core.pool.slots[run.slot].run is run
         assert held != run.finished, f"{job_id} runs nowhere"
+
+
+def _check_allowances(core: "Core") -> None:
+    hosts, limits = core.pool.hosts, core.limits
+    runs = hosts.all_runs()
+    for host in {run.host for run in runs}:
+        of_host = hosts.runs(host)
+        most = max(hosts.limit, len(of_host))
+        assert sum(run.connections for run in of_host) <= most, f"{host} has to bear too much"
+        _check_shares(of_host, limits.hosts.get(host))
+    _check_shares(runs, limits.total)
+    for run in runs:
+        assert 1 <= run.connections <= run.wish
+        assert not run.limit or (run.rate is not None and run.rate <= run.limit), f"{run.job} is unbounded"
+
+
+def _check_shares(runs: list[Run], limit: int | None) -> None:
+    if limit is not None:
+        assert all(run.rate is not None for run in runs), "a limit does not hold for all"
+        # nobody is left without a single byte, however many there are
+        assert sum(run.rate or 0 for run in runs) <= limit + len(runs), "more than the limit"

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import ending, inputs
+from . import ending, failing, inputs
 from .commands import DropSecrets
 from .job import Job, Moment, emptied
 from .machine import Cause, allows
@@ -67,7 +67,12 @@ def resume(core: "Core", job: Job, now: Moment) -> Verdict:
 
 
 def retry(core: "Core", job: Job, now: Moment) -> Verdict:
-    """Queue a failed or cancelled job again; a waiting one need not wait any longer."""
+    """Queue a failed or cancelled job again; a waiting one need not wait any longer, nor its parked host.
+
+    It begins anew with all its sources, and without a deadline: that of an earlier life may be over.
+    """
+    if job.state is State.QUEUED or job.state is State.WAITING or allows(job.state, Cause.RETRY):
+        failing.unpark(core, job.host)
     if job.state is State.WAITING:
         due = replace(job, reason=None, wait_since=0, wait_for=0, wait_until=0)
         job = core.ledger.change(due, Cause.DUE, now)
@@ -80,7 +85,8 @@ def retry(core: "Core", job: Job, now: Moment) -> Verdict:
         job = emptied(job)
     job = core.ledger.change(
         job, Cause.RETRY, now, reason=None, failures=0, deaths=0, mark=job.bytes, name=None, finished=None,
-        error_code=None, error_message=None, kept_until=0,
+        error_code=None, error_message=None, kept_until=0, deadline=0, expires=0, source=0, refused=0,
+        mismatches=0, alone=False, restarts=0, warning_code=None, warning_message=None,
     )  # fmt: skip
     core.enqueue(job)
     return job, None

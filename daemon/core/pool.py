@@ -6,14 +6,16 @@ A slot runs an attempt, or it is vacant, or its worker is starting or idle.
 from collections.abc import Iterable
 from heapq import heappop, heappush
 
+from .hosts import AUTO, Hosts
 from .job import Job
 from .slot import Run, Slot
 
 
 class Pool:
-    """All slots. `default_area` is where a spare worker gets its room."""
+    """All slots. `default_area` is where a spare worker gets its room, `hosts` what each host has to bear."""
 
-    def __init__(self, size: int, default_area: str) -> None:
+    def __init__(self, size: int, default_area: str, host_connections: int = 16) -> None:
+        self.hosts = Hosts(host_connections)
         self.slots = [Slot(index) for index in range(size)]
         self.size = size
         self.default_area = default_area
@@ -73,6 +75,7 @@ class Pool:
 
     def vacate(self, slot: Slot) -> None:
         """Nobody fills the slot any more."""
+        self._leave(slot)
         slot.empty()
         self._place(slot)
 
@@ -84,10 +87,13 @@ class Pool:
     def start(self, slot: Slot, job: Job, run: Run) -> None:
         """The slot belongs to this attempt."""
         slot.start(job, run)
+        run.host, run.wish, run.limit = job.host, job.options.segments or AUTO, job.limit_rate
+        self.hosts.join(run)
         self._place(slot)
 
     def end(self, slot: Slot, now: int) -> None:
         """The worker has done with its attempt."""
+        self._leave(slot)
         slot.end(now)
         self._place(slot)
 
@@ -96,6 +102,10 @@ class Pool:
         slot.crashed(now)
         if slot.not_before > now:
             self._resting.add(slot.index)
+
+    def _leave(self, slot: Slot) -> None:
+        if slot.run is not None:
+            self.hosts.leave(slot.run)
 
     def _place(self, slot: Slot) -> None:
         for group in (self._vacant, self._starting, self._idle):
@@ -159,5 +169,6 @@ class Pool:
                 assert time is None or (time, slot.index, slot.incarnation) in self._late
             waited_for = slot.filled and not slot.ready
             assert (slot.start_by is not None) == waited_for, f"nobody waits for the worker of {slot.index}"
+        self.hosts.validate(slot.run for slot in self.slots if slot.run is not None)
         since = [slot.idle_since for slot in self._idle.values()]
         assert since == sorted(since)

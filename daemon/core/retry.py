@@ -1,12 +1,17 @@
-"""What follows a failed attempt, as a decision object.
+"""What follows a failed attempt, as a decision object: the retry table, and nothing that acts on it.
 
-The full table of `Retry-After`, host parking and per-row budgets replaces `decide`; nothing
-else needs to know.
+T is full jitter in [0, min(60 s, 1 s * 2**n)]; H is what the server asked for plus up to a tenth, at most six
+hours, else T with a base of ten seconds. n counts failures without progress: of a job with mirrors, rounds
+over all its sources. A source that will not do is refused: it is not asked again by itself.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from fetchd.protocol.errors import TRANSIENT, Code
+from fetchd.protocol.errors import Code
+from fetchd.protocol.urls import host_key, split_url
 
 from .job import Job, Moment
 
@@ -23,54 +28,221 @@ PROGRESS_BYTES = 1 << 20
 """Gaining this much, or a hundredth of the whole, resets the budget; less is a trickle."""
 
 POISON_DEATHS = 3
-
-FEW = {Code.DNS: 2, Code.SERVER_ERROR: 3}
-"""Codes that get fewer retries than the job's budget."""
+UNBOUNDED = 1 << 30
 
 
-class Retry(Struct, frozen=True):
-    """Try again after `wait` µs; `failures` and `mark` are the job's new budget."""
+class Failure(Struct, frozen=True, kw_only=True):
+    """How an attempt failed. `source` of (url, *mirrors) did, None: it was not the server's fault."""
 
-    wait: int
+    code: Code
+    message: str = ""
+    retry_after: float | None = None
+    source: int | None = None
+    mixed: bool = False
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """Try again after `wait` µs, with this budget and from this source.
+
+    With `parks` the whole host waits so long. `anew`: from zero. `alone`: the bytes of one source only.
+    """
+
     failures: int
     mark: int
+    source: int
+    refused: int
+    wait: int = 0
+    parks: bool = False
+    anew: bool = False
+    alone: bool = False
 
 
 class GiveUp(Struct, frozen=True):
-    """Fail with this code."""
+    """Fail with this code. The other jobs of the host have to wait `park` µs (0: they need not)."""
 
     code: Code
+    park: int = 0
 
 
-def decide(job: Job, code: Code, on_hand: int, retry_after: float | None, now: Moment) -> Retry | GiveUp:
-    """What to do after an attempt of `job` ended with `code` and `on_hand` bytes kept.
+class Case(NamedTuple):
+    """A failure and what it leaves of the budget: `spent` failures without progress since `mark` bytes."""
 
-    The wait is full jitter in [0, min(60 s, 1 s * 2**n)], or what the server asked for plus up to a tenth.
-    The worker's death has been counted in `job.deaths` already.
-    """
-    if code not in TRANSIENT:
-        return GiveUp(code)
-    if code is Code.WORKER_DIED:
-        # a budget of its own, which no progress resets
-        if job.deaths >= POISON_DEATHS:
-            return GiveUp(Code.POISONED)
-        return Retry(_jitter(BASE, job.deaths, now), job.failures, min(job.mark, on_hand))
-    gained = on_hand - job.mark
+    job: Job
+    failure: Failure
+    now: Moment
+    spent: int
+    mark: int
+    progressed: bool
+
+    @property
+    def at(self) -> int:
+        """The source that failed; one that is refused is not tried, whatever the worker says."""
+        job, said = self.job, self.failure.source
+        return job.source if said is None or job.refused >> said & 1 else said
+
+    def retry(self, source: int | None = None, **fields: Any) -> Retry:
+        """Again with the budget as it is; without another source from the one that failed."""
+        job = self.job
+        plan = {"failures": self.spent, "mark": self.mark, "refused": job.refused, "alone": job.alone}
+        return Retry(source=self.at if source is None else source, **{**plan, **fields})
+
+
+def decide(job: Job, failure: Failure, now: Moment) -> Retry | GiveUp:
+    """What to do after an attempt of `job` failed; `job.bytes` are kept, a worker's death is counted."""
+    gained = job.bytes - job.mark
     progressed = gained >= PROGRESS_BYTES or (
         job.total is not None and gained > 0 and gained * 100 >= job.total
     )
-    failures = 1 if progressed else job.failures + 1
-    mark = on_hand if progressed else min(job.mark, on_hand)
-    if failures > min(job.retries, FEW.get(code, job.retries)):
-        return GiveUp(code)
-    if progressed and code in (Code.RESET, Code.SHORT_BODY):
-        return Retry(0, failures, mark)
-    if retry_after is not None:
-        asked = min(int(retry_after * SECOND), LONGEST_ASKED)
-        return Retry(asked + int(asked * 0.1 * now.rand), failures, mark)
-    base = BASE_ASKED if code in (Code.RATE_LIMITED, Code.UNAVAILABLE) else BASE
-    return Retry(_jitter(base, failures, now), failures, mark)
+    spent = 0 if progressed else job.failures
+    mark = job.bytes if progressed else min(job.mark, job.bytes)
+    row = TABLE.get(failure.code)
+    if row is None:
+        return GiveUp(failure.code)
+    rule, most = row
+    return rule(Case(job, failure, now, spent, mark, progressed), most)
 
 
-def _jitter(base: int, failures: int, now: Moment) -> int:
+# the rules of the table
+
+
+def elsewhere(case: Case, most: int) -> Retry | GiveUp:
+    """The next source at once while there is one in this round; then a new round after T.
+
+    A source that has had its `most` retries is refused.
+    """
+    if case.spent >= most:
+        return refuse(case, most)
+    following = _later(case)
+    return again(case, most) if following is None else case.retry(following)
+
+
+def again(case: Case, _most: int) -> Retry | GiveUp:
+    """After T, as long as the budget lasts; from the first source, if it was the fault of one."""
+    failures = case.spent + 1
+    if failures > case.job.retries:
+        return GiveUp(case.failure.code)
+    source = None if case.failure.source is None else _first(case)
+    return case.retry(source, wait=jitter(BASE, failures, case.now), failures=failures)
+
+
+def resume(case: Case, most: int) -> Retry | GiveUp:
+    """At once where it had progressed, and from the same source; else as any other trouble on the way."""
+    if case.progressed and case.job.retries > 0:
+        return case.retry(failures=1)
+    return elsewhere(case, most)
+
+
+def park(case: Case, _most: int) -> Retry | GiveUp:
+    """After H, and all other jobs of the host too. Where a mirror asked for it, it is left alone instead."""
+    failures = case.spent + 1
+    wait = asked(case.failure.retry_after, failures, case.now)
+    parks = _host(case.job, case.at) == case.job.host
+    if not parks and (following := _later(case)) is not None:
+        return case.retry(following)
+    if failures > case.job.retries:
+        return GiveUp(case.failure.code, wait if parks else 0)
+    return case.retry(None if parks else _first(case), wait=wait, parks=parks, failures=failures)
+
+
+def refuse(case: Case, _most: int) -> Retry | GiveUp:
+    """Never again from this source: the next one at once. The job fails with what the last one said."""
+    refused = case.job.refused | 1 << case.at
+    following = _next(case, refused)
+    return GiveUp(case.failure.code) if following is None else case.retry(following, refused=refused)
+
+
+def anew(case: Case, _most: int) -> Retry | GiveUp:
+    """The bytes are wrong: once from zero, from another source if there is one; each gets one try.
+
+    Nobody knows whose bytes are wrong where they are mixed; from then on they are not.
+    """
+    job = case.job
+    if case.failure.mixed and not job.alone:
+        following = _next(case, job.refused)
+        return case.retry(following, mark=0, anew=True, alone=True)
+    refused = job.refused | 1 << case.at
+    following = _next(case, refused)
+    if following is not None:
+        return case.retry(following, mark=0, refused=refused, anew=True)
+    return GiveUp(case.failure.code) if job.mismatches else case.retry(mark=0, anew=True)
+
+
+def poison(case: Case, most: int) -> Retry | GiveUp:
+    """After T, with a budget of its own, which no progress resets."""
+    job = case.job
+    if job.deaths >= most:
+        return GiveUp(Code.POISONED)
+    mark = min(job.mark, job.bytes)
+    return case.retry(wait=jitter(BASE, job.deaths, case.now), failures=job.failures, mark=mark)
+
+
+TABLE: dict[Code, tuple[Callable[[Case, int], Retry | GiveUp], int]] = {
+    # what went wrong              what follows, after how many failures the source is refused
+    Code.DNS: (elsewhere, 2),
+    Code.CONNECT: (elsewhere, UNBOUNDED),
+    Code.TIMEOUT: (elsewhere, UNBOUNDED),
+    Code.TLS: (elsewhere, UNBOUNDED),
+    Code.TOO_SLOW: (elsewhere, UNBOUNDED),
+    Code.PROXY: (elsewhere, UNBOUNDED),
+    Code.RESET: (resume, UNBOUNDED),
+    Code.SHORT_BODY: (resume, UNBOUNDED),
+    Code.SERVER_ERROR: (elsewhere, 3),
+    Code.RATE_LIMITED: (park, UNBOUNDED),
+    Code.UNAVAILABLE: (park, UNBOUNDED),
+    Code.TLS_CERT: (refuse, 0),
+    Code.UNAUTHORIZED: (refuse, 0),
+    Code.FORBIDDEN: (refuse, 0),
+    Code.NOT_FOUND: (refuse, 0),
+    Code.GONE: (refuse, 0),
+    Code.HTTP_ERROR: (refuse, 0),
+    Code.BAD_RESPONSE: (refuse, 0),
+    Code.REDIRECT_LOOP: (refuse, 0),
+    Code.REDIRECT_REFUSED: (refuse, 0),
+    Code.CHECKSUM_MISMATCH: (anew, 0),
+    Code.WORKER_DIED: (poison, POISON_DEATHS),
+    Code.WORKER_HUNG: (again, 0),
+    Code.WORKER_KILLED: (again, 0),
+}
+"""Whatever is not here is not mended by a retry."""
+
+
+# waits and sources
+
+
+def jitter(base: int, failures: int, now: Moment) -> int:
+    """T in µs."""
     return int(min(CEILING, base << min(failures - 1, 16)) * now.rand)
+
+
+def asked(retry_after: float | None, failures: int, now: Moment) -> int:
+    """H in µs."""
+    if retry_after is None:
+        return jitter(BASE_ASKED, failures, now)
+    wait = min(int(retry_after * SECOND), LONGEST_ASKED)
+    return wait + int(wait * 0.1 * now.rand)
+
+
+def usable(job: Job, refused: int) -> list[int]:
+    """The sources that are not refused."""
+    return [index for index in range(1 + len(job.options.mirrors)) if not refused >> index & 1]
+
+
+def _later(case: Case) -> int | None:
+    """The next source of this round, or None where it is over."""
+    behind = max(case.at, case.job.source)
+    return next((index for index in usable(case.job, case.job.refused) if index > behind), None)
+
+
+def _next(case: Case, refused: int) -> int | None:
+    """The next usable source behind the one that failed, around the end."""
+    left = usable(case.job, refused)
+    return next((index for index in left if index > case.at), left[0] if left else None)
+
+
+def _first(case: Case) -> int:
+    """Where a new round begins."""
+    return next(iter(usable(case.job, case.job.refused)), case.at)
+
+
+def _host(job: Job, source: int) -> str:
+    return job.host if source == 0 else host_key(split_url(job.options.mirrors[source - 1]))

@@ -10,6 +10,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, nlargest
 
+from .aside import Aside
 from .commands import LoadLanes, LoadWindow, Query
 from .job import Job, Lane
 from .window import Order, Window, order_of
@@ -40,7 +41,7 @@ class Schedule:
         self._taken = 0
         self._heads: list[tuple[Order, Lane]] = []
         self._worst: Order | None = None  # no head in memory comes after this one
-        self._held: set[Lane] = set()
+        self._held = Aside()
 
     def __contains__(self, job: Job) -> bool:
         window = self.lanes.get(job.lane)
@@ -106,13 +107,12 @@ class Schedule:
             return window.rows[0]
         return None
 
-    def release(self) -> None:
-        """A gate has opened: look at the lanes again that were put aside."""
-        held, self._held = self._held, set()
-        for lane in held:
+    def release(self, host: str | None = None) -> None:
+        """A gate has opened, or a host is free: look at the lanes again that were put aside."""
+        for lane in self._held.take(host):
             self._head_changed(lane, self.lanes[lane])
         if self._loading_lanes:
-            self._outdated = True
+            self._outdated |= host is None or ("host", host) in self._without
         elif self.absent:
             self._load_lanes()
 
@@ -153,7 +153,7 @@ class Schedule:
                 self.beyond = True
                 break
             self._open(lane, more=True)
-        if self._outdated or (self.beyond and self._without != self._gates()):
+        if self._outdated or (self.beyond and 2 * len(best) < MAX_LANES and self._without != self._gates()):
             self._load_lanes()
         return dropped + self._narrow()
 
@@ -234,7 +234,7 @@ class Schedule:
         """Raise AssertionError where an invariant is broken; for tests."""
         heads = set(self._heads)
         assert len(self.lanes) <= MAX_LANES
-        assert set(self.lanes) >= self._held
+        assert all(lane in self.lanes for lane in self._held)
         assert len(self._heads) <= 2 * len(self.lanes) + 65
         asks = self._loading_lanes or self.absent
         assert self.lanes or not self.beyond or asks, "nobody asks for further lanes"

@@ -26,11 +26,16 @@ Stop = Literal["end", "pause", "drain"]
 
 
 class Run:
-    """One attempt in memory. It stays after the worker has finished, until the file is published."""
+    """One attempt in memory. It stays after the worker has finished, until the file is published.
+
+    It wants up to `wish` connections to its `host` and has `connections`. Its own `limit` is in bytes a
+    second (0: none), and so is `rate`, what it may receive, last raised at boot time `raised`.
+    """
 
     __slots__ = (
-        "assigned", "attempt", "bytes", "ended", "finished", "job", "name", "responded", "restarts", "sealed",
-        "slot", "speed", "stop", "total",
+        "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "host", "job", "keep",
+        "limit", "name", "raised", "rate", "responded", "restarts", "sealed", "slot", "speed", "stop",
+        "total", "warnings", "wish",
     )  # fmt: skip
 
     def __init__(self, job: str, attempt: int, slot: int | None) -> None:
@@ -48,6 +53,13 @@ class Run:
         self.bytes = 0
         self.total: int | None = None
         self.speed: float | None = None
+        self.keep = False
+        self.warnings = 0
+        # what it may take: see `allowances`
+        self.host = ""
+        self.wish = self.connections = 1
+        self.limit = self.expires = self.raised = 0
+        self.rate: int | None = None
 
 
 class Slot:
@@ -113,7 +125,7 @@ class Slot:
         self.run = run
         self.owner = job.owner
         self.secret = self.secret or job.secret
-        self.origins.add(origin(job.url))
+        self.origins.update(origin(url) for url in (job.url, *job.options.mirrors))
 
     def end(self, now: int) -> None:
         """The worker here is idle again."""

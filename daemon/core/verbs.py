@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fetchd.protocol.control import Accepted, Outcome, Outcomes, Submitted
 from fetchd.protocol.errors import Code
-from fetchd.protocol.job import Reason, State
+from fetchd.protocol.job import Policy, Reason, State
 
 from . import bulk, inputs, lifecycle
 from .answers import answer, repeated
@@ -91,8 +91,10 @@ def _admit(core: "Core", job: Job, intake: Intake, now: Moment, *, skip: bool) -
 
 def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
     spec = intake.spec
-    allowed = None if spec.deadline is None else max(1, int(spec.deadline * 1e6))
-    reserve = spec.name is not None and spec.if_exists in ("fail", "skip")
+    # a newer file replaces the one under its name
+    if_exists: Policy = "overwrite" if spec.if_newer else spec.if_exists
+    span = 0 if spec.deadline is None else max(1, int(spec.deadline * 1e6))
+    reserve = spec.name is not None and if_exists in ("fail", "skip")
     return Job(
         seq=0,
         id=intake.id,
@@ -108,7 +110,7 @@ def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
         name=spec.name if reserve else None,
         wanted=spec.name,
         checksum=intake.checksum,
-        if_exists=spec.if_exists,
+        if_exists=if_exists,
         retries=spec.retries,
         labels=spec.labels,
         umask=spec.umask,
@@ -116,8 +118,8 @@ def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
         cleanup_failure=spec.cleanup.failure,
         options=intake.options,
         limit_rate=spec.limit_rate or 0,
-        deadline=0 if allowed is None else now.wall + allowed,
-        expires=0 if allowed is None else now.mono + allowed,
+        deadline=now.wall + span if span else 0,
+        expires=now.mono + span if span else 0,
     )
 
 
@@ -146,7 +148,7 @@ def _do(core: "Core", event: inputs.Verb, job_id: str, now: Moment) -> Outcome:
         after, code = lifecycle.VERBS[event.verb](core, job, now)
     if after is None:
         return Outcome(id=job_id, state=None, revision=core.ledger.revision, code=code)
-    return Outcome(id=job_id, state=core.gates.shown(after)[0], revision=after.revision, code=code)
+    return Outcome(id=job_id, state=core.shown(after)[0], revision=after.revision, code=code)
 
 
 def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:
@@ -167,3 +169,5 @@ def configure(core: "Core", event: inputs.Configure, _now: Moment) -> None:
     """Other settings from now on. Fewer workers: those that run go on, and no new ones are started."""
     core.settings = event.settings
     core.pool.resize(event.settings.workers)
+    core.pool.hosts.resize(event.settings.host_connections)
+    core.limits.configured, core.limits.changed = event.settings.limit_rate, True

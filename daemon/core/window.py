@@ -30,6 +30,11 @@ class Window:
             self.more, self.tail = True, self.rows[-1].order
         return dropped
 
+    def update(self, job: Job) -> None:
+        """The same job with other facts, if it is here."""
+        if (index := self.index(job)) is not None:
+            self.rows[index] = job
+
     def index(self, job: Job) -> int | None:
         """Where the job is, or None."""
         index = bisect_left(self.rows, job.order, key=order_of)

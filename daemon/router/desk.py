@@ -123,7 +123,7 @@ class Desk:
         lying = job.attempt > 0 and not job.terminal
         return snapshot(
             job,
-            shown=self.core.gates.shown(job),
+            shown=self.core.shown(job),
             run=run,
             workspace=self.outside.workspace(job) if lying else None,
             seq=self.outside.seq(job.id),

@@ -18,6 +18,7 @@ from fetchd.protocol.version import PROTOCOL, __version__
 from .control import Caller, Control, Handler
 from .desk import Desk, Facts, Outside
 from .engine import Engine
+from .limits import Limits
 from .loop import Loop
 from .reading import Reading
 from .staging import Staging
@@ -42,7 +43,7 @@ class Requests:
         self._facts = facts
         self._outside = outside
         self._desk = Desk(control_socket, engine, facts, outside)
-        reading, staging = Reading(self._desk, waits), Staging(self._desk)
+        reading, staging, limits = Reading(self._desk, waits), Staging(self._desk), Limits(self._desk)
         handlers: dict[str, Handler] = {
             "hello": self.hello,
             "submit": self.submit,
@@ -51,6 +52,8 @@ class Requests:
             "resume": lambda caller, body: self.verb(caller, "resume", body),
             "retry": lambda caller, body: self.verb(caller, "retry", body),
             "remove": lambda caller, body: self.verb(caller, "remove", body),
+            "limit": limits.limit,
+            "limits": limits.limits,
             "get": reading.get,
             "list": reading.list_jobs,
             "wait": reading.wait,

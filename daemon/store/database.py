@@ -24,6 +24,7 @@ from fetchd.daemon.core.commands import (
     SaveGate,
     SaveIntent,
     SaveJob,
+    SaveLimit,
     SaveReply,
     SaveSecrets,
 )
@@ -119,18 +120,8 @@ class Database:
             "SELECT coalesce(sum(size), 0) FROM history WHERE state = 'completed'"
         ).fetchone()
         intents = tuple(
-            Intent(
-                number=number,
-                owner=owner,
-                verb=verb,
-                failed=bool(failed),
-                upto=upto,
-                step=step,
-                cursor=cursor,
-            )
-            for number, owner, verb, failed, upto, step, cursor in self.connection.execute(
-                "SELECT * FROM intents"
-            )
+            msgspec.convert(dict(zip(Intent.__struct_fields__, row, strict=True)), Intent, strict=False)
+            for row in self.connection.execute("SELECT * FROM intents")
         )
         gates = tuple(
             Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until)
@@ -138,7 +129,7 @@ class Database:
         )
         return Loaded(
             active=tuple(active), gates=gates, counts=counts, revision=one[0], seq=one[1], intents=intents,
-            delivered=delivered,
+            delivered=delivered, limits=tuple(self.connection.execute("SELECT kind, name, rate FROM limits")),
         )  # fmt: skip
 
     def _sweep_secrets(self) -> None:
@@ -207,6 +198,11 @@ class Database:
                 self.connection.execute("INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?)", row)
             case DropGate(key=key):
                 self.connection.execute("DELETE FROM gates WHERE kind = ? AND name = ? AND reason = ?", key)
+            case SaveLimit(kind=kind, name=name, rate=None):
+                self.connection.execute("DELETE FROM limits WHERE kind = ? AND name = ?", (kind, name))
+            case SaveLimit(kind=kind, name=name, rate=rate):
+                row = (kind, name, rate)
+                self.connection.execute("INSERT OR REPLACE INTO limits VALUES (?, ?, ?)", row)
             case SaveIntent(intent=intent):
                 row = msgspec.structs.astuple(intent)
                 self.connection.execute("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -319,6 +315,15 @@ class Database:
             "SELECT {} FROM history WHERE kept_until > 0 AND kept_until <= ? ORDER BY kept_until LIMIT ?",
             (wall, limit),
         )
+
+    def overdue(self, mono: int, limit: int) -> tuple[list[Job], bool]:
+        """Live jobs that nobody attempts and whose time is over then, and whether there are more."""
+        jobs = self._jobs(
+            "SELECT {} FROM jobs INDEXED BY jobs_expires WHERE expires > 0 AND expires <= ?"
+            " AND state IN ('queued', 'waiting', 'paused') ORDER BY expires LIMIT ?",
+            (mono, limit + 1),
+        )
+        return jobs[:limit], len(jobs) > limit
 
     def with_secrets(self, ids: Sequence[str]) -> frozenset[str]:
         """Which of these jobs have their secrets still."""

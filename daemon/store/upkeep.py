@@ -50,6 +50,10 @@ def rebase_clocks(connection: sqlite3.Connection, boot_id: str, mono: int, wall:
             " WHERE state = 'waiting'",
             (mono, SPREAD, wall),
         )
+        connection.execute(
+            "UPDATE jobs SET expires = max(1, ? + min(deadline - ?, deadline - created)) WHERE expires > 0",
+            (mono, wall),
+        )
         # how long was left of these is not known any more
         connection.execute("DELETE FROM gates WHERE until IS NOT NULL")
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot_id', ?)", (boot_id,))

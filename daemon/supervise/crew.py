@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -24,6 +24,11 @@ from .spawn import Child, Spawner
 from .workspace import Prepared, Workspaces
 
 logger = logging.getLogger("fetchd")
+
+T = TypeVar("T")
+
+RESTARTS_WITH_RANGES = 2
+"""A server that has answered ranges so often by other content is asked for the whole."""
 
 
 class Post(Protocol):
@@ -45,12 +50,15 @@ class Watch(Protocol):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What workers are given. Times in seconds."""
+    """What workers are given. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no limit."""
 
     connect_timeout: float
     read_timeout: float
     ca_bundle: str
     workers_lock: str
+    min_speed: int = 0
+    min_speed_time: float = 60.0
+    max_size: int = 0
 
 
 class Member:
@@ -66,6 +74,8 @@ class Member:
         self.preparing: tuple[str, int] | None = None
         self.aborted = False
         self.job: Job | None = None
+        self.allowed: tuple[int, int | None] = (1, None)
+        self.conditional = False
 
 
 class Crew:
@@ -229,6 +239,7 @@ class Crew:
             return
         job = command.job
         member.preparing, member.aborted, member.job = (job.id, job.attempt), False, job
+        member.allowed, member.conditional = (command.connections, command.rate), False
         if not job.secret:
             self._prepare(member, job, Secrets())
             return
@@ -266,11 +277,16 @@ class Crew:
                 self._refuse(member, job, Code.CANCELLED, "stopped before it began")
             else:
                 member.preparing = None
-                self._post.send(member.slot, member.incarnation, self._message(job, hidden, result))
+                member.conditional = result.newer_than is not None
+                message = self._message(job, hidden, result, member.allowed)
+                self._post.send(member.slot, member.incarnation, message)
 
         self._helpers.run(job.id, lambda: self._workspaces.prepare(job, room), prepared)
 
-    def _message(self, job: Job, hidden: Secrets, prepared: Prepared) -> mailbox.Assign:
+    def _message(
+        self, job: Job, hidden: Secrets, prepared: Prepared, allowed: tuple[int, int | None]
+    ) -> mailbox.Assign:
+        wishes, usual = job.options, self.settings
         return mailbox.Assign(
             job=job.id,
             attempt=job.attempt,
@@ -282,8 +298,24 @@ class Crew:
             have=list(prepared.have),
             validator=prepared.validator,
             total=prepared.total,
-            connect_timeout=self.settings.connect_timeout,
-            read_timeout=self.settings.read_timeout,
+            connect_timeout=_wish(wishes.connect_timeout, usual.connect_timeout),
+            read_timeout=_wish(wishes.read_timeout, usual.read_timeout),
+            options=wishes,
+            mirrors=list(hidden.mirrors or wishes.mirrors),
+            source=job.source,
+            alone=job.alone,
+            ranges=job.restarts < RESTARTS_WITH_RANGES,
+            credentials=hidden.credentials,
+            cookies=hidden.cookies,
+            proxy=hidden.proxy or wishes.proxy,
+            client_certificate=hidden.client_certificate,
+            ca=hidden.ca,
+            min_speed=_wish(wishes.min_speed, usual.min_speed),
+            min_speed_time=_wish(wishes.min_speed_time, usual.min_speed_time),
+            max_size=_wish(wishes.max_size, usual.max_size) or None,
+            connections=allowed[0],
+            rate=allowed[1],
+            newer_than=prepared.newer_than,
         )
 
     def _refuse(self, member: Member, job: Job, code: Code, message: str) -> None:
@@ -300,6 +332,19 @@ class Crew:
             return
         message = mailbox.Stop(job=command.job, attempt=command.attempt, keep=command.keep)
         self._post.send(member.slot, member.incarnation, message)
+
+    def allow(self, command: commands.Allow) -> None:
+        """Another allowance. Where the attempt has not begun yet it begins with this one."""
+        member = self._members.get((command.slot, command.incarnation))
+        if member is None or member.doom is not None:
+            return
+        if member.preparing == (command.job, command.attempt):
+            member.allowed = (command.connections, command.rate)
+        elif member.job is not None and (member.job.id, member.job.attempt) == (command.job, command.attempt):
+            message = mailbox.Allow(
+                job=command.job, attempt=command.attempt, connections=command.connections, rate=command.rate
+            )
+            self._post.send(member.slot, member.incarnation, message)
 
     def allow_restart(self, command: commands.AllowRestart) -> None:
         """The new content generation is on disk."""
@@ -319,6 +364,9 @@ class Crew:
         if member is None or member.doom is not None:
             return
         job = member.job
+        if isinstance(report, mailbox.NotModified) and not member.conditional:
+            self._feed(inputs.Violation(slot, incarnation, "not modified, and nobody asked for it"))
+            return
         if isinstance(report, FINAL) and job is not None and job.id == report.job:
             member.job = None
             if not isinstance(report, mailbox.Finished):
@@ -328,6 +376,11 @@ class Crew:
 
     def _leave_room(self, job: Job) -> None:
         self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), _noted)
+
+
+def _wish(wanted: T | None, usual: T) -> T:
+    """What the job wants, or else what is configured."""
+    return usual if wanted is None else wanted
 
 
 def _noted(_result: None, error: BaseException | None) -> None:

@@ -11,15 +11,19 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
+from fetchd.daemon.core import names
 from fetchd.daemon.core.job import Job
 from fetchd.protocol import journal
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Validator
+
+DAY = 86_400_000_000
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -29,6 +33,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     have: tuple[tuple[int, int], ...]
     validator: Validator
     total: int | None
+    newer_than: int | None = None
 
 
 class Seal(Struct, frozen=True, kw_only=True):
@@ -66,11 +71,12 @@ class Workspaces:
         for name, content in (("data", b""), ("frontier", journal.blank())):
             _make(os.path.join(here, name), content)
         have, validator, total = self._kept(job, here)
+        newer_than = _modified(job) if job.options.if_newer else None
         target = os.path.join(room, job.id)
         if here != target:
             os.rename(here, target)
         self._rooms[job.id] = target
-        return Prepared(path=target, have=have, validator=validator, total=total)
+        return Prepared(path=target, have=have, validator=validator, total=total, newer_than=newer_than)
 
     def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
         """Within one boot the frontier file is the truth; after a power cut only what was synced is."""
@@ -108,6 +114,9 @@ class Workspaces:
                     Code.IO_ERROR, f"the file has {found.st_size} bytes, the worker said {size}"
                 )
             os.fchmod(fd, 0o666 & ~job.umask)
+            if job.options.keep_time and 0 < job.modified <= _latest():
+                os.utime(fd, ns=(job.modified * 1000, job.modified * 1000))
+                found = os.fstat(fd)
             os.fsync(fd)
             return Seal(size=found.st_size, inode=found.st_ino, mtime_ns=found.st_mtime_ns)
 
@@ -144,6 +153,21 @@ class Workspaces:
         """Nothing is in a room any more: all workers are dead and their rooms have been swept."""
         self._rooms.clear()
         self._dead.clear()
+
+
+def _latest() -> int:
+    """The latest modification time in µs that is believed: clocks of servers may be wrong by so much."""
+    return time.time_ns() // 1000 + DAY
+
+
+def _modified(job: Job) -> int | None:
+    """When the file that a newer one is to replace was modified, in µs, or None where there is none."""
+    name = job.name or job.wanted or names.choose(None, job.url, job.id)
+    try:
+        found = os.lstat(os.path.join(job.directory, name))
+    except OSError:
+        return None
+    return found.st_mtime_ns // 1000 if stat.S_ISREG(found.st_mode) else None
 
 
 def home(job: Job) -> str:

@@ -114,6 +114,17 @@ def bulk(sim: "Simulation", name: inputs.VerbName, *, failed: bool = False, owne
     ask = sim.ask(lambda _store: inputs.Bulk(ask.request, name, failed), owner, f"{name} all {failed}")
 
 
+def limit(
+    sim: "Simulation", rate: int | None, *ids: str, host: str | None = None, owner: str = OWNER
+) -> None:
+    """Ask for a limit of speed."""
+
+    def make(store: FakeStore) -> inputs.Limit:
+        return inputs.Limit(ask.request, rate, ids, host, store.by_ids(ids))
+
+    ask = sim.ask(make, owner, f"limit {rate} {ids} {host}")
+
+
 def clean(sim: "Simulation", *ids: str) -> None:
     """Ask for the deletion of workspaces."""
     sim.calls.append(lambda: Lookup(tuple(sim.store.by_ids(ids).values())))
@@ -123,3 +134,4 @@ def prune(sim: "Simulation") -> None:
     """The daemon looks for workspaces that were kept long enough."""
     wall = WALL + sim.mono
     sim.calls.append(lambda: inputs.Expired(sim.store.expired(wall)))
+    sim.turn(inputs.Overdue((), more=True))

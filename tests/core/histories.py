@@ -5,6 +5,7 @@ from random import Random
 
 from fetchd.daemon.core import inputs
 from fetchd.protocol.job import Cleanup, State
+from fetchd.protocol.mailbox import Options
 
 from . import clients
 from .make import SECOND
@@ -31,6 +32,7 @@ def step(sim: Simulation, jobs: int, lanes: int) -> None:
         (sim.verbs / 8, lambda: in_bulk(sim, rng)),
         (sim.verbs / 10, lambda: clients.clean(sim, f"j{rng.randrange(jobs)}")),
         (sim.verbs / 10, lambda: clients.prune(sim)),
+        (sim.verbs / 10, lambda: limit(sim, rng, jobs, lanes)),
         (sim.faults / 4, sim.configure),
         (0.7, lambda: pass_time(sim, rng)),
         (sim.faults / 4, lambda: sim.turn(inputs.Drain(now=rng.random() < 0.2))),
@@ -84,6 +86,12 @@ def submit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
             "retries": own.choice([1, 3, 8]), "secrets": own.choice([None, None, b"secret"]),
             "cleanup": Cleanup(success=own.choice([None, None, False]), failure=own.choice([None, False])),
         }  # fmt: skip
+        if own.random() < 0.3:
+            wishes = {"deadline": own.choice([0.5, 5.0, 100.0]), "limit_rate": own.choice([None, 10])}
+            mirrors = own.choice([(), ("http://h0.test/m",), ("http://m.test/a", "http://m.test/b")])
+            newer = own.random() < 0.3
+            options = Options(mirrors=mirrors, if_newer=newer, segments=own.choice([0, 1, 4]))
+            spec.update(wishes, options=options, if_newer=newer)
         if own.random() < 0.4:
             spec["name"] = f"n{own.randrange(3)}"
         specs.append(spec)
@@ -102,6 +110,16 @@ def one_by_one(sim: Simulation, rng: Random, jobs: int) -> None:
 def in_bulk(sim: Simulation, rng: Random) -> None:
     verb, failed = rng.choice(BULK)
     clients.bulk(sim, verb, failed=failed, owner=rng.choice(OWNERS))
+
+
+def limit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
+    rate, number = rng.choice([None, 1, 10, 5000]), rng.randrange(3)
+    if number == 0:
+        clients.limit(sim, rate)
+    elif number == 1:
+        clients.limit(sim, rate, host=f"h{rng.randrange(lanes)}.test")
+    else:
+        clients.limit(sim, rate, *{f"j{rng.randrange(jobs)}" for _ in range(2)}, owner=rng.choice(OWNERS))
 
 
 def pass_time(sim: Simulation, rng: Random) -> None:

@@ -15,6 +15,7 @@ from fetchd.protocol.job import JobSpec
 SECOND = 1_000_000
 WALL = 1_800_000_000 * SECOND
 AREA = "/data/.fetchd/one"
+PLAIN = mailbox.Options()
 VALIDATOR = mailbox.Validator(etag='"v1"')
 
 
@@ -33,12 +34,15 @@ def job(job_id: str = "job", seq: int = 1, **fields: Any) -> Job:
     return Job(seq=seq, id=job_id, **{**values, **fields})
 
 
-def intake(job_id: str = "job", host: str = "a.test", secrets: bytes | None = None, **spec: Any) -> Intake:
+def intake(
+    job_id: str = "job", host: str = "a.test", secrets: bytes | None = None,
+    options: mailbox.Options = PLAIN, **spec: Any,
+) -> Intake:  # fmt: skip
     """A checked job of a submit."""
     made = JobSpec(url=f"http://{host}/f", directory="/data", **spec)
     return Intake(
         id=job_id, spec=made, url=made.url, host=host, checksum=None, spec_hash=f"{spec}".encode(),
-        secrets=secrets, directory="/data", area=AREA,
+        secrets=secrets, directory="/data", area=AREA, options=options,
     )  # fmt: skip
 
 
@@ -66,9 +70,11 @@ def bulk(name: inputs.VerbName, *, failed: bool = False, req: str = "", owner: s
     return inputs.Bulk(request(req or f"bulk-{name}-{failed}", owner), name, failed)
 
 
-def new_core(now: Moment | None = None, *, workers: int = 2, **loaded: Any) -> tuple[Core, list[Command]]:
+def new_core(
+    now: Moment | None = None, *, workers: int = 2, settings: dict[str, Any] | None = None, **loaded: Any
+) -> tuple[Core, list[Command]]:
     """A started core whose store has no lanes and no waits, and what it did first."""
-    core = Core(Settings(workers=workers, default_area=AREA), Loaded(**loaded))
+    core = Core(Settings(workers=workers, default_area=AREA, **(settings or {})), Loaded(**loaded))
     now = now or moment()
     commands = core.start(now)
     commands += core.handle(inputs.LanesLoaded((), more=False), now)
@@ -96,15 +102,21 @@ def responded(job_id: str = "job", attempt: int = 1, **fields: Any) -> mailbox.R
     return mailbox.Responded(job=job_id, attempt=attempt, **{**values, **fields})
 
 
-def failed(code: Code, job_id: str = "job", attempt: int = 1, kept: int = 0) -> mailbox.Failed:
-    return mailbox.Failed(job=job_id, attempt=attempt, code=str(code), message="", bytes=kept)
+def failed(code: Code, job_id: str = "job", attempt: int = 1, kept: int = 0, **fields: Any) -> mailbox.Failed:
+    return mailbox.Failed(job=job_id, attempt=attempt, code=str(code), message="", bytes=kept, **fields)
+
+
+def limit(rate: int | None, *ids: str, host: str | None = None, **fields: Any) -> inputs.Limit:
+    """A request for a limit of speed."""
+    asked = request(fields.pop("req", f"l-{rate}-{ids}-{host}"))
+    return inputs.Limit(asked, rate, ids, host, **fields)
 
 
 class Walk:
     """A core with one job, led to wherever a test wants it."""
 
-    def __init__(self, workers: int = 1, **spec: Any) -> None:
-        self.core, self.commands = new_core(workers=workers)
+    def __init__(self, workers: int = 1, settings: dict[str, Any] | None = None, **spec: Any) -> None:
+        self.core, self.commands = new_core(workers=workers, settings=settings)
         self.now = moment()
         self.stored: dict[str, Job] = {}
         self.do(submit(intake(**spec)))

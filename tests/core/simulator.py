@@ -7,7 +7,6 @@ promise is left to chance. `check` compares the core with the truth: what is com
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from fetchd.daemon.core import commands as c
@@ -17,30 +16,15 @@ from fetchd.daemon.core.job import Job, Lane, Moment, join
 from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
+from fetchd.protocol.mailbox import FINAL
 
 from .clients import Ask, Lookup, answered, look_up
 from .make import AREA, SECOND, WALL
-from .store import FakeStore
+from .store import Batch, FakeStore, Workspace
 from .watch import Watch
-from .workers import FINAL, Worker
+from .workers import Worker
 
 ATTEMPTED = (State.RUNNING, State.PUBLISHING)
-
-
-@dataclass
-class Batch:
-    """What is saved together, and what waits for it."""
-
-    durables: list[c.Durable] = field(default_factory=list)
-    effects: list[c.Effect] = field(default_factory=list)
-
-
-@dataclass
-class Workspace:
-    """What lies in one: which job wrote it, and under which generation."""
-
-    seq: int
-    generation: int
 
 
 class Simulation:
@@ -56,6 +40,8 @@ class Simulation:
         self.occupied: set[str] = set()
         self.workers = workers or self.rng.randint(1, 3)
         self.whole_stamps = self.rng.random() < 0.5
+        self.host_connections = 16 if workers else self.rng.choice([1, 2, 16])
+        self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
         self.mono = 100 * SECOND
         self.store = FakeStore()
         self.published: Counter[int] = Counter()
@@ -93,12 +79,14 @@ class Simulation:
     def settings(self) -> Settings:
         return Settings(
             workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND, keep_failed=30 * SECOND,
-            start_timeout=10 * SECOND,
+            start_timeout=10 * SECOND, host_connections=self.host_connections, limit_rate=self.limit_rate,
         )  # fmt: skip
 
     def configure(self) -> None:
-        """Another number of workers."""
+        """Another number of workers, other limits."""
         self.workers = self.rng.randint(1, 4)
+        self.host_connections = self.rng.choice([1, 2, 16])
+        self.limit_rate = self.rng.choice([0, 0, 1000])
         self.turn(inputs.Configure(self.settings()))
 
     def crash(self) -> None:
@@ -227,6 +215,8 @@ class Simulation:
             self._reply(effect)
         elif isinstance(effect, c.LoadChunk):
             self.calls.append(lambda: self.store.answer(effect))
+        elif isinstance(effect, c.LoadOverdue):
+            self.calls.append(lambda: self.store.overdue(self.mono, effect))
         elif isinstance(effect, c.Seal | c.Publish | c.Clean):
             if isinstance(effect, c.Clean):
                 assert not self.holders(effect.job.id), f"the workspace of {effect.job.id} is in use"
@@ -240,7 +230,7 @@ class Simulation:
                 worker.die(inputs.Gone.SPAWN_FAILED)
             worker.mute = self.chance(0.3)
         else:
-            assert isinstance(effect, c.Kill | c.AssignJob | c.StopAttempt | c.AllowRestart)
+            assert isinstance(effect, c.Kill | c.AssignJob | c.StopAttempt | c.AllowRestart | c.Allow)
             worker = self.pool[effect.slot, effect.incarnation]
             if worker.alive:
                 self._tell(worker, effect)
@@ -250,6 +240,10 @@ class Simulation:
             worker.die(inputs.Gone.KILLED)
         elif isinstance(effect, c.StopAttempt):
             worker.stop(effect)
+        elif isinstance(effect, c.Allow):
+            assert worker.holds is None or worker.holds.id == effect.job, "an allowance of another job"
+            assert effect.connections >= 1
+            assert effect.rate != 0
         elif isinstance(effect, c.AllowRestart):
             stored = self.store.jobs.get(effect.job)
             assert stored is None or stored.generation >= effect.generation

@@ -6,6 +6,7 @@ saved before the batch and dropped after it, unless the same batch saves new one
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
+from dataclasses import dataclass, field
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.commands import (
@@ -13,16 +14,19 @@ from fetchd.daemon.core.commands import (
     DropIntent,
     DropSecrets,
     Durable,
+    Effect,
     Event,
     Forget,
     LoadChunk,
     LoadDue,
     LoadLanes,
+    LoadOverdue,
     LoadWindow,
     Query,
     SaveGate,
     SaveIntent,
     SaveJob,
+    SaveLimit,
     SaveReply,
     SaveSecrets,
 )
@@ -35,6 +39,22 @@ from fetchd.protocol.job import State
 REVIVABLE = (State.FAILED, State.CANCELLED)
 
 
+@dataclass
+class Batch:
+    """What is saved together, and what waits for it."""
+
+    durables: list[Durable] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+@dataclass
+class Workspace:
+    """What lies in one: which job wrote it, and under which generation."""
+
+    seq: int
+    generation: int
+
+
 class FakeStore:
     """Committed rows by ID. Applying checks what must hold for every batch."""
 
@@ -45,6 +65,7 @@ class FakeStore:
         self.secrets: set[str] = set()
         self.gates: dict[GateKey, Gate] = {}
         self.intents: dict[int, Intent] = {}
+        self.limits: dict[tuple[str, str], int] = {}
         self.revision = 0
         self.seq = 0
         self._queued: dict[Lane, list[tuple[tuple[int, int], str]]] = {}
@@ -80,6 +101,10 @@ class FakeStore:
                 self.gates[gate.key] = gate
             case DropGate(key=key):
                 del self.gates[key]
+            case SaveLimit(kind=kind, name=name, rate=None):
+                self.limits.pop((kind, name), None)
+            case SaveLimit(kind=kind, name=name, rate=rate):
+                self.limits[kind, name] = rate
             case SaveIntent(intent=intent):
                 old = self.intents.get(intent.number)
                 assert old is None or (old.step, old.cursor) < (intent.step, intent.cursor), "no progress"
@@ -156,6 +181,14 @@ class FakeStore:
         rows.sort(key=lambda job: job.seq)
         return inputs.ChunkLoaded(intent.number, tuple(rows[:limit]), len(rows) > limit)
 
+    def overdue(self, mono: int, query: LoadOverdue) -> inputs.Overdue:
+        """Live jobs whose time is over."""
+        late = [
+            job for job in self.jobs.values()
+            if 0 < job.expires <= mono and job.state in (State.QUEUED, State.WAITING, State.PAUSED)
+        ]  # fmt: skip
+        return inputs.Overdue(tuple(late[: query.limit]), len(late) > query.limit)
+
     def expired(self, wall: int) -> tuple[Job, ...]:
         """Finished jobs whose workspaces have been kept until now."""
         return tuple(job for job in self.jobs.values() if 0 < job.kept_until <= wall and job.terminal)
@@ -182,5 +215,6 @@ class FakeStore:
             revision=self.revision,
             seq=self.seq,
             intents=tuple(self.intents.values()),
+            limits=tuple((*key, rate) for key, rate in self.limits.items()),
             delivered=sum(job.size for job in jobs if job.state is State.COMPLETED),
         )

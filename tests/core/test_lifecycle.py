@@ -202,10 +202,16 @@ def test_a_job_that_was_not_kept_begins_with_a_new_generation(secrets: bytes | N
 def test_bytes_with_a_wrong_checksum_are_not_gone_on_from() -> None:
     walk = running(cleanup=Cleanup(failure=False))
     walk.say(mailbox.Synced(**WHO, generation=0, ranges=[(0, 1000)]))
-    assert not make.of(walk.say(make.failed(Code.CHECKSUM_MISMATCH, kept=1000)), Clean)
+    walk.say(make.failed(Code.CHECKSUM_MISMATCH, kept=1000))
+    sent = make.of(walk.commands, AssignJob)[0].job
+    assert (sent.synced, sent.generation, sent.wasted) == ((), 1, 1000), "once from zero"
+    walk.say(make.responded(attempt=2, generation=1))
+    walk.say(mailbox.Synced(job="job", attempt=2, generation=1, ranges=[(0, 1000)]))
+    assert not make.of(walk.say(make.failed(Code.CHECKSUM_MISMATCH, attempt=2, kept=1000)), Clean)
+    assert walk.job.state is State.FAILED
     walk.do(verb("retry", "job"))
     sent = make.of(walk.commands, AssignJob)[0].job
-    assert (sent.synced, sent.generation, sent.wasted) == ((), 1, 1000)
+    assert (sent.synced, sent.generation, sent.wasted) == ((), 2, 2000)
 
 
 def test_secrets_that_are_on_their_way_out_are_gone() -> None:

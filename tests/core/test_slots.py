@@ -150,7 +150,7 @@ def test_other_slots_go_on_without_a_quarantined_one() -> None:
 
 def test_five_hundred_slots() -> None:
     core, _ = make.new_core(workers=512)
-    core.handle(submit(*(intake(f"j{n}", host=f"h{n % 7}.test") for n in range(600))), moment())
+    core.handle(submit(*(intake(f"j{n}", host=f"h{n % 70}.test") for n in range(600))), moment())
     core.validate()
     assert core.pool.busy() == 512
     assert len(core.runs) == 512

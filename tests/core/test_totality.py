@@ -12,7 +12,8 @@ from fetchd.daemon.core.inputs import Gone
 from fetchd.daemon.core.job import Job
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
-from fetchd.protocol.job import State
+from fetchd.protocol.job import Reason, State
+from fetchd.protocol.mailbox import Options
 
 from . import make
 from .make import Walk, cancel, intake, job, lane, moment, submit
@@ -66,6 +67,36 @@ def finished_failed() -> Walk:
     walk = led("respond")()
     walk.say(make.failed(Code.NOT_FOUND))
     assert walk.job.state is State.FAILED
+    return walk
+
+
+def parked() -> Walk:
+    walk = led("respond")()
+    walk.say(make.failed(Code.UNAVAILABLE, retry_after=1000.0))
+    assert walk.core.shown(walk.job) == (State.WAITING, Reason.HOST_PARKED)
+    return walk
+
+
+def conditional() -> Walk:
+    walk = Walk(options=Options(if_newer=True, mirrors=("http://b.test/f",)), if_newer=True)
+    walk.ready()
+    return walk
+
+
+def limited() -> Walk:
+    walk = Walk(deadline=100.4, limit_rate=7)
+    walk.do(make.limit(1000))
+    walk.respond()
+    return walk
+
+
+def too_late() -> Walk:
+    """Its time was over while it ran, and its worker does not stop."""
+    walk = Walk(deadline=1.0)
+    walk.respond(kept=500)
+    walk.now = moment(101)
+    walk.do(inputs.Tick())
+    assert walk.job.error_code == Code.DEADLINE
     return walk
 
 
@@ -152,6 +183,11 @@ SITUATIONS: dict[str, Callable[[], Walk]] = {
     "cancelled": cancelled_while_running,
     "cancelled before": only_in_the_store(state=State.CANCELLED),
     "unknown": unknown,
+    "parked": parked,
+    "asked whether it is newer": conditional,
+    "limited": limited,
+    "too late, still ending": too_late,
+    "overdue only in the store": only_in_the_store(expires=5, deadline=5),
     "pausing": after("pause"),
     "pausing, resumed": after("pause", "resume"),
     "cancelled, retried, still ending": after("cancel", "retry"),
@@ -178,6 +214,14 @@ REPORTS: list[mailbox.Report] = [
     mailbox.Synced(**WHO, generation=0, ranges=[(0, 5)]),
     mailbox.Synced(**WHO, generation=0, ranges=[(5, 3)]),
     mailbox.Synced(**WHO, generation=0, ranges=[]),
+    mailbox.Synced(**WHO, generation=0, ranges=[(0, 5), (7, 9)]),
+    mailbox.Warned(**WHO, code="mirror_differs", message=""),
+    mailbox.NotModified(**WHO, origins=["http://b.test"]),
+    make.responded(kept=2000),
+    make.failed(Code.UNAVAILABLE, retry_after=5.0),
+    make.failed(Code.CHECKSUM_MISMATCH, mixed=True),
+    make.failed(Code.NOT_FOUND, source=1),
+    make.failed(Code.CONNECT, source=31),
     mailbox.Finished(**WHO, size=1000),
     mailbox.Finished(**WHO, size=1),
     make.failed(Code.CONNECT),
@@ -209,6 +253,13 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
     lambda walk: inputs.Expired(stale(walk, state=State.FAILED, kept_until=5)),
     lambda walk: inputs.Configure(replace(walk.core.settings, workers=3, idle_timeout=0)),
     lambda walk: inputs.Configure(replace(walk.core.settings, workers=1, start_timeout=1)),
+    lambda walk: inputs.Configure(replace(walk.core.settings, host_connections=1, limit_rate=9)),
+    lambda walk: inputs.Overdue((), more=True),
+    lambda walk: inputs.Overdue(row(walk), more=False),
+    lambda walk: inputs.Overdue(stale(walk, expires=5)),
+    lambda walk: make.limit(100),
+    lambda walk: make.limit(None, host="a.test"),
+    lambda walk: make.limit(9, "job", "nobody", known=stored(walk)),
     lambda walk: inputs.Drain(now=False),
     lambda walk: inputs.Drain(now=True),
     lambda walk: inputs.Tick(),

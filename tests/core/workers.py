@@ -6,7 +6,7 @@ from typing import Any
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.commands import AllowRestart, AssignJob, StopAttempt
-from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.job import Job, Ranges
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
@@ -14,9 +14,11 @@ from .make import VALIDATOR
 
 FAILURES = (
     Code.DNS, Code.CONNECT, Code.RESET, Code.SHORT_BODY, Code.RATE_LIMITED, Code.SERVER_ERROR, Code.NOT_FOUND,
-    Code.TLS_CERT, Code.IO_ERROR,
+    Code.TLS_CERT, Code.IO_ERROR, Code.UNAVAILABLE, Code.CHECKSUM_MISMATCH, Code.TOO_SLOW, Code.FORBIDDEN,
 )  # fmt: skip
 SIZE = 4 << 20
+HALF = SIZE // 2
+"""Where the second of two connections begins."""
 
 
 @dataclass
@@ -30,7 +32,8 @@ class Worker:
     ready: bool = False
     job: Job | None = None
     generation: int = 0
-    bytes: int = 0
+    front: int = 0  # bytes from the beginning on
+    back: int = 0  # bytes from the middle on
     responded: bool = False
     asking: bool = False
     stopping: bool = False
@@ -57,20 +60,37 @@ class Worker:
         if self.stopping:
             if not self.deaf:
                 if self.responded and rng.random() < 0.5:
-                    self.say(mailbox.Synced(**name, generation=self.generation, ranges=[(0, self.bytes)]))
+                    self.say(mailbox.Synced(**name, generation=self.generation, ranges=self.ranges))
                 self._over(mailbox.Stopped(**name, bytes=self.bytes))
         elif self.asking:
             return
         elif rng.random() < failures:
             code = rng.choice(FAILURES)
-            after = rng.choice([None, 0.0, 3.0])
-            self._over(mailbox.Failed(**name, code=code, message="", bytes=self.bytes, retry_after=after))
+            after = rng.choice([None, 0.0, 3.0, 30.0])
+            which, mixed = rng.randrange(1 + len(job.options.mirrors)), rng.random() < 0.3
+            self._over(
+                mailbox.Failed(
+                    **name,
+                    code=code,
+                    message="",
+                    bytes=self.bytes,
+                    retry_after=after,
+                    source=which,
+                    mixed=mixed,
+                )
+            )
+        elif job.options.if_newer and not self.responded and rng.random() < 0.2:
+            self._over(mailbox.NotModified(**name, origins=[f"http://{job.host}"]))
+        elif rng.random() < faults / 6:
+            self.say(mailbox.Warned(**name, code="mirror_differs", message=""))
         elif not self.responded:
             if rng.random() < faults / 2:
                 self.asking = True
                 self.say(mailbox.Restart(**name, generation=self.generation, why="changed"))
                 return
             self.responded = True
+            if rng.random() < 0.2:
+                self.back = 0  # one connection for all, which overwrites what is behind
             self.say(
                 mailbox.Responded(
                     **name, generation=self.generation, status=200, url=job.url, total=SIZE, kept=self.bytes,
@@ -78,18 +98,21 @@ class Worker:
                 )
             )  # fmt: skip
         elif self.bytes < SIZE:
-            self.bytes = min(SIZE, self.bytes + rng.choice([1, SIZE // 3, SIZE]))
+            more = rng.choice([1, SIZE // 3, SIZE])
+            if self.back < HALF and rng.random() < 0.5:
+                self.back = min(HALF, self.back + more)
+            else:
+                self.front = min(HALF, self.front + more)
             self.say(mailbox.Progressed(**name, bytes=self.bytes, total=SIZE, speed=1.0))
             if rng.random() < 0.5:
-                ranges = [(0, self.bytes)]
-                self.say(mailbox.Synced(**name, generation=self.generation, ranges=ranges))
+                self.say(mailbox.Synced(**name, generation=self.generation, ranges=self.ranges))
         else:
             self._over(mailbox.Finished(**name, size=SIZE))
 
     def _misbehave(self, rng: Random) -> None:
         job = self.job or Job(seq=0, id="nobody", owner="", host="", area="", url="", directory="",
                               spec_hash=b"", created=0)  # fmt: skip
-        forged = rng.randrange(8)
+        forged = rng.randrange(10)
         if forged <= 2:
             self.die(rng.choice([inputs.Gone.DIED, inputs.Gone.HUNG, inputs.Gone.LEFT]))
         elif forged == 3:
@@ -102,10 +125,33 @@ class Worker:
         elif forged == 6:
             bad = rng.choice([[(5, 3)], [(0, 4), (2, 9)], [(0, SIZE + 1)]])
             self.say(mailbox.Synced(job=job.id, attempt=job.attempt, generation=0, ranges=bad))
+        elif forged == 7:
+            self._over(mailbox.NotModified(job=job.id, attempt=job.attempt))
+        elif forged == 8:
+            bad_source = mailbox.Failed(
+                job=job.id, attempt=job.attempt, code=Code.CONNECT, message="", bytes=0, source=31
+            )
+            self._over(bad_source)
         else:
             self._over(mailbox.Finished(job=job.id, attempt=job.attempt, size=rng.choice([0, SIZE])))
             if rng.random() < 0.5:
                 self.say(mailbox.Restart(job=job.id, attempt=job.attempt, generation=0, why="again"))
+
+    @property
+    def bytes(self) -> int:
+        return self.front + self.back
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """What is there."""
+        if self.front == HALF:
+            return [(0, self.bytes)]
+        return [pair for pair in ((0, self.front), (HALF, HALF + self.back)) if pair[0] < pair[1]]
+
+    def take_up(self, ranges: Ranges) -> None:
+        """Go on from these."""
+        self.front = max((min(end, HALF) for start, end in ranges if start == 0), default=0)
+        self.back = max((end - HALF for _, end in ranges if end > HALF), default=0)
 
     def say(self, report: mailbox.Report) -> None:
         self.mail.append(inputs.WorkerReport(self.slot, self.incarnation, report))
@@ -124,7 +170,7 @@ class Worker:
 
     def assign(self, command: AssignJob, *, deaf: bool) -> None:
         self.job, self.generation, self.deaf = command.job, command.job.generation, deaf
-        self.bytes = sum(end - start for start, end in command.job.synced)
+        self.take_up(command.job.synced)
         self.responded = self.asking = self.stopping = False
 
     def stop(self, command: StopAttempt) -> None:
@@ -137,4 +183,5 @@ class Worker:
     def proceed(self, command: AllowRestart) -> None:
         if self.job is not None and (self.job.id, self.job.attempt) == (command.job, command.attempt):
             assert self.asking or self.stopping, "a restart that nobody asked for"
-            self.asking, self.generation, self.bytes = False, command.generation, 0
+            self.asking, self.generation = False, command.generation
+            self.front = self.back = 0
