@@ -25,7 +25,7 @@ from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
-from .config import IN_FORCE, Config, ConfigError, check_limits
+from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings
 from .events.publisher import Publisher
 from .queries import Handlers, loaded, store_handlers
 from .router.control import Control
@@ -219,19 +219,7 @@ class App:
         )
 
     def _settings(self) -> CoreSettings:
-        config = self.config
-        return CoreSettings(
-            workers=config.workers,
-            stop_grace=int(config.stop_grace * 1e6),
-            drain_timeout=int(config.drain_timeout * 1e6),
-            idle_timeout=int(config.idle_timeout * 1e6),
-            keep_failed=int(config.keep_failed * 1e6),
-            cleanup_success=config.cleanup.success is not False,
-            cleanup_failure=config.cleanup.failure,
-            default_area=self.areas.default,
-            host_connections=config.host_connections,
-            limit_rate=config.limit_rate,
-        )
+        return core_settings(self.config, self.areas.default)
 
     def _outside(self) -> Outside:
         return Outside(

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 
@@ -75,6 +76,23 @@ IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
     "max_size": "live",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
+
+
+def core_settings(config: Config, default_area: str) -> Settings:
+    """What the core needs of it."""
+    return Settings(
+        workers=config.workers,
+        stop_grace=int(config.stop_grace * 1e6),
+        drain_timeout=int(config.drain_timeout * 1e6),
+        idle_timeout=int(config.idle_timeout * 1e6),
+        keep_failed=int(config.keep_failed * 1e6),
+        cleanup_success=config.cleanup.success is not False,
+        cleanup_failure=config.cleanup.failure,
+        default_area=default_area,
+        host_connections=config.host_connections,
+        limit_rate=config.limit_rate,
+    )
+
 
 DESCRIPTORS = 200
 PER_WORKER = 8

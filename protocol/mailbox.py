@@ -162,7 +162,8 @@ class Responded(Struct, frozen=True, kw_only=True, tag="responded", tag_field="t
     """The final response's head is here. Header values are raw, as the server sent them.
 
     `origins` are all (scheme, host, port) spoken to, redirects included, as `scheme://host:port`.
-    `kept` is how many bytes of earlier attempts stay. `modified` is the server's modification time, µs UTC.
+    `kept` is how many bytes of earlier attempts stay, and `have` which. `modified` is the server's
+    modification time, µs UTC.
     """
 
     job: str
@@ -175,6 +176,7 @@ class Responded(Struct, frozen=True, kw_only=True, tag="responded", tag_field="t
     validator: Validator
     disposition: Annotated[str, Meta(max_length=8192)] | None
     origins: Annotated[list[Short], Meta(max_length=64)]
+    have: Ranges = field(default_factory=list)
     modified: Count | None = None
 
 

@@ -118,7 +118,9 @@ def _responded(
     if said.generation != job.generation or run.responded:
         dispatch.broke(core, slot, "a response out of turn", now)
         return
-    if said.total is not None and said.kept > said.total:
+    edges = [edge for pair in said.have for edge in pair]
+    beyond = said.total is not None and edges and edges[-1] > said.total
+    if edges != sorted(set(edges)) or beyond or sum(end - start for start, end in said.have) != said.kept:
         dispatch.broke(core, slot, "a response that cannot be", now)
         return
     run.responded = True
@@ -129,7 +131,7 @@ def _responded(
         last_modified=said.validator.last_modified,
         total=said.total,
         bytes=said.kept,
-        synced=_staying(job.synced, said.kept),
+        synced=_both(job.synced, tuple(said.have)),
         modified=said.modified or 0,
     )
     core.ledger.note(job)
@@ -137,23 +139,20 @@ def _responded(
         delivery.choose_name(core, run, job, said.disposition, said.url)
 
 
-def _staying(synced: Ranges, kept: int) -> Ranges:
-    """What stays of the synced ranges where so many bytes are kept: all, or else only the first ones do.
-
-    Whoever keeps all may have more than was synced, so some of what stays may be left out here.
-    """
-    if sum(end - start for start, end in synced) == kept:
-        return synced
-    return tuple((start, min(end, kept)) for start, end in synced if start < kept)
+def _both(synced: Ranges, kept: Ranges) -> Ranges:
+    """What of the synced ranges is kept; the rest is about to be overwritten."""
+    pairs = ((max(a, c), min(b, d)) for a, b in synced for c, d in kept)
+    return tuple(pair for pair in pairs if pair[0] < pair[1])
 
 
 def _restart(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Restart, now: Moment) -> None:
     if job is None or run.stop is not None:
         return
-    if said.generation != job.generation or run.responded:
+    if said.generation != job.generation:
         dispatch.broke(core, slot, "a restart out of turn", now)
         return
     run.restarts += 1
+    run.responded = False
     if run.restarts > RESTARTS:
         dispatch.broke(core, slot, "too many restarts", now)
         return

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from fetchd.protocol.errors import Code
 from fetchd.protocol.mailbox import Assign, Validator
 
+from .segments import Ranges
 from .sink import Sink
 
 
@@ -67,13 +68,14 @@ class Context(ABC):
         validator: Validator,
         disposition: str | None,
         origins: list[str],
+        have: Ranges | None = None,
         modified: int | None = None,
         digests: Sequence[str] = (),
     ) -> None:
         """Report the head of the response whose body comes next; `kept` bytes of earlier attempts stay.
 
-        To be called once, before anything is written. `modified` is in µs UTC. `digests` are what the server
-        announces for the whole content, as `algorithm:hex`.
+        `have` says which those are; None: the first ones. To be called before anything is written. `modified`
+        is in µs UTC. `digests` are what the server announces for the whole content, as `algorithm:hex`.
         """
 
     @abstractmethod

@@ -150,6 +150,7 @@ class Http(Transfer):
             validator=validator,
             disposition=answer.disposition,
             origins=exchange.origins[:64],
+            have=ranges,
             modified=answer.head.modified,
             digests=answer.head.digests,
         )

@@ -175,6 +175,7 @@ class Attempt(Context):
         validator: Validator,
         disposition: str | None,
         origins: list[str],
+        have: Ranges | None = None,
         modified: int | None = None,
         digests: Sequence[str] = (),
     ) -> None:
@@ -194,6 +195,7 @@ class Attempt(Context):
                 validator=validator,
                 disposition=disposition,
                 origins=origins,
+                have=list(have) if have is not None else [(0, kept)] if kept else [],
                 modified=modified,
             )
         )

@@ -99,7 +99,9 @@ def responded(job_id: str = "job", attempt: int = 1, **fields: Any) -> mailbox.R
         "generation": 0, "status": 200, "url": "http://a.test/f", "total": 1000, "kept": 0,
         "validator": VALIDATOR, "disposition": None, "origins": [],
     }  # fmt: skip
-    return mailbox.Responded(job=job_id, attempt=attempt, **{**values, **fields})
+    values.update(fields)
+    values.setdefault("have", [(0, values["kept"])] if values["kept"] else [])
+    return mailbox.Responded(job=job_id, attempt=attempt, **values)
 
 
 def failed(code: Code, job_id: str = "job", attempt: int = 1, kept: int = 0, **fields: Any) -> mailbox.Failed:

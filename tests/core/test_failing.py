@@ -199,28 +199,35 @@ def test_a_warning_is_announced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("synced", "kept", "stays"),
+    ("synced", "have", "stays"),
     [
-        ([(0, 300), (500, 700)], 500, ((0, 300), (500, 700))),
-        ([(0, 300), (500, 700)], 300, ((0, 300),)),
-        ([(0, 300), (500, 700)], 200, ((0, 200),)),
-        ([(0, 300), (500, 700)], 0, ()),
-        ([(100, 300)], 0, ()),
-        # more was there than was synced, and all of it stays; what of it was synced is not certain
-        ([(0, 300), (500, 700)], 600, ((0, 300), (500, 600))),
-        ([(0, 300)], 400, ((0, 300),)),
+        ([(0, 300), (500, 700)], [(0, 300), (500, 700)], ((0, 300), (500, 700))),
+        ([(0, 300), (500, 700)], [(0, 300)], ((0, 300),)),
+        ([(0, 300), (500, 700)], [(0, 200)], ((0, 200),)),
+        ([(0, 300), (500, 700)], [], ()),
+        ([(100, 300)], [(0, 50)], ()),
+        # more was there than was synced
+        ([(0, 300), (500, 700)], [(0, 350), (450, 800)], ((0, 300), (500, 700))),
+        ([(0, 300), (500, 700)], [(0, 600)], ((0, 300), (500, 600))),
+        ([(0, 300)], [(0, 400)], ((0, 300),)),
     ],
 )
 def test_what_stays_of_several_ranges(
-    synced: list[tuple[int, int]], kept: int, stays: tuple[tuple[int, int], ...]
+    synced: list[tuple[int, int]], have: list[tuple[int, int]], stays: tuple[tuple[int, int], ...]
 ) -> None:
     walk = running()
     walk.say(mailbox.Synced(**WHO, generation=0, ranges=synced))
     assert walk.job.bytes == sum(end - start for start, end in synced)
     walk.say(make.failed(Code.CONNECT, kept=walk.job.bytes))
     walk.do(verb("retry", "job"))
-    walk.say(make.responded(attempt=2, kept=kept))
+    kept = sum(end - start for start, end in have)
+    walk.say(make.responded(attempt=2, kept=kept, have=have))
     assert walk.job.synced == stays
+
+
+@pytest.mark.parametrize("have", [[(0, 300)], [(300, 0)], [(0, 100), (50, 200)], [(900, 1100)], []])
+def test_ranges_that_cannot_be_kept(have: list[tuple[int, int]]) -> None:
+    assert make.of(running(kept=200, have=have).commands, Kill)
 
 
 def test_more_cannot_be_kept_than_there_is() -> None:

@@ -94,9 +94,13 @@ class Worker:
             self.say(
                 mailbox.Responded(
                     **name, generation=self.generation, status=200, url=job.url, total=SIZE, kept=self.bytes,
-                    validator=VALIDATOR, disposition=None, origins=[f"http://{job.host}"],
+                    validator=VALIDATOR, disposition=None, origins=[f"http://{job.host}"], have=self.ranges,
                 )
             )  # fmt: skip
+        elif self.bytes < SIZE and rng.random() < faults / 10:
+            # another content in the middle of it
+            self.asking, self.responded = True, False
+            self.say(mailbox.Restart(**name, generation=self.generation, why="changed"))
         elif self.bytes < SIZE:
             more = rng.choice([1, SIZE // 3, SIZE])
             if self.back < HALF and rng.random() < 0.5:
