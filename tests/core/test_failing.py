@@ -227,7 +227,9 @@ def test_what_stays_of_several_ranges(
 
 @pytest.mark.parametrize("have", [[(0, 300)], [(300, 0)], [(0, 100), (50, 200)], [(900, 1100)], []])
 def test_ranges_that_cannot_be_kept(have: list[tuple[int, int]]) -> None:
-    assert make.of(running(kept=200, have=have).commands, Kill)
+    walk = make.Walk()
+    walk.ready()
+    assert make.of(walk.say(make.responded(kept=200, have=have)), Kill)
 
 
 def test_more_cannot_be_kept_than_there_is() -> None:
