@@ -8,10 +8,7 @@ stand aria2c and axel with eight connections to the same origin.
 
 from functools import partial
 
-from msgspec.structs import replace
-
 from fetchd.client import Client
-from fetchd.client.specs import new_job
 
 from . import profiling, table
 from .meter import Cost, metered
@@ -32,10 +29,8 @@ BURST = "sendfile_max_chunk 256k;"
 def fetch(client: Client, pid: int, url: str, place: Field, size: int, segments: int, _round: int) -> Cost:
     """Submit with so many segments, wait for the file, look at it."""
     directory = place.fresh()
-    job = new_job(url, directory=directory)
-    job = replace(job, spec=replace(job.spec, segments=segments))
     with metered(pid) as meter:
-        client._submit([job])[0].result(timeout=600)
+        client.submit(url, directory=directory, segments=segments).result(timeout=600)
     check(directory, 1, size)
     return meter.cost
 
