@@ -303,11 +303,15 @@ class Swarm:
         return self._error is not None or self._outcome is not None
 
     def _goes_on(self, lane: Lane, error: Exception) -> bool:
-        """Whether a lane asks again after this; if not, it ends, and its stripe is free."""
+        """Whether a lane asks again after this; if not, it ends, and its stripe is free.
+
+        The last one does not: retries are the supervisor's, who counts them.
+        """
         if isinstance(error, _ChangedError | _NoPartsError | SinkError | StoppedError):
             return False
         code = classify(error).code
-        return code in TRANSIENT - FATAL and self._most > 1 and lane.brought >= PROGRESS
+        others = any(other is not lane and not other.leave for other in list(self._lanes))
+        return code in TRANSIENT - FATAL and others and lane.brought >= PROGRESS
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         with self._condition:
