@@ -135,7 +135,8 @@ class Swarm:
                     now = time.monotonic()
                     due = self._ramp.due
                     self._condition.wait(None if due is None else max(0.0, due - now))
-                    self._adjust()
+                    if self._lanes and not self._over():
+                        self._adjust()
         finally:
             context.changed = None
             self._join()
