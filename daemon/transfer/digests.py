@@ -20,8 +20,10 @@ SIZES = {"sha512": 64, "sha256": 32, "sha1": 20, "md5": 16, "blake2b": 64, "blak
 
 _REPR = re.compile(r"\s*([a-z0-9*_.-]+)=:([A-Za-z0-9+/=]{1,128}):\s*\Z")
 _OLD = re.compile(r"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/=]{1,128})\s*\Z")
-_GNU = re.compile(r"\\?([0-9A-Fa-f]{32,128})(?: [ *](.+))?\Z")
+_GNU = re.compile(r"(\\?)([0-9A-Fa-f]{32,128})(?:(?: [ *]|[ \t]+)(.+))?\Z")
 _BSD = re.compile(r"([A-Za-z0-9-]+) \((.+)\) = ([0-9A-Fa-f]{32,128})\Z")
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+_ESCAPE = re.compile(r"\\[\\nr]")
 
 LARGEST_LIST = 4 << 20
 """Bytes of a list of checksums that are read at most."""
@@ -54,13 +56,16 @@ def listed(text: str, algorithm: str, names: list[str]) -> str:
     """The checksum of the first of these names in a list, as `algorithm:hex`.
 
     Lines are `HEX  NAME`, `HEX *NAME` or `ALGORITHM (NAME) = HEX`; a list of one needs no name, or any.
+    A name that is escaped has a backslash at the start of its line.
     Raises `invalid_checksum`.
     """
     found: list[tuple[str, str]] = []
     for line in text.splitlines():
         line = line.strip()
         if (match := _GNU.match(line)) is not None:
-            digest, name = match[1], match[2] or ""
+            digest, name = match[2], match[3] or ""
+            if match[1]:
+                name = _ESCAPE.sub(lambda found: _ESCAPES[found[0]], name)
         elif (match := _BSD.match(line)) is not None and _same(match[1], algorithm):
             digest, name = match[3], match[2]
         else:

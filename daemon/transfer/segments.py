@@ -129,8 +129,8 @@ class Board:
     def spread(self, parts: int) -> None:
         """Divide the holes evenly before anybody works at them."""
         while sum(1 for _ in self.open()) < parts and len(self.segments) < MAX_SEGMENTS:
-            largest = max(self.open(), key=lambda segment: segment.left)
-            if largest.left < 2 * SPLIT or largest.end is None:
+            largest = max(self.open(), key=lambda segment: segment.left, default=None)
+            if largest is None or largest.left < 2 * SPLIT:
                 return
             self._cut(largest, largest.position + largest.left // 2)
 
@@ -149,9 +149,12 @@ class Board:
                 return segment.left
             return segment.left / max(segment.speed(now) if now - segment.since >= SETTLED else usual, 1.0)
 
-        victim = max(taken, key=seconds)
-        slow = usual is not None and seconds(victim) > LONG
-        if victim.left < (SPLIT_SLOW if slow else 2 * SPLIT):
+        def is_worth_it(segment: Segment) -> bool:
+            slow = usual is not None and seconds(segment) > LONG
+            return segment.left >= (SPLIT_SLOW if slow else 2 * SPLIT)
+
+        victim = max(filter(is_worth_it, taken), key=seconds, default=None)
+        if victim is None:
             return None
         # both are to end together, if the newcomer is as fast as the others are
         speed = victim.left / seconds(victim)

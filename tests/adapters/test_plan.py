@@ -1,14 +1,24 @@
 """What may be done with a response, as tables: the rules of RFC 9110 and of our own caution."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fetchd.daemon.transfer import plan
 from fetchd.daemon.transfer.api import TransferError
-from fetchd.daemon.transfer.plan import Again, Append, Complete, Decision, Kept, Response, Whole
+from fetchd.daemon.transfer.plan import (
+    Again,
+    Append,
+    Changed,
+    Complete,
+    Decision,
+    Kept,
+    NoParts,
+    Part,
+    Ranges,
+    Response,
+    Whole,
+)
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.errors import Code
 from fetchd.protocol.mailbox import Validator
@@ -20,9 +30,17 @@ NEW = Validator(last_modified="Tue, 02 Jan 2024 00:00:00 GMT")
 
 
 def kept(
-    size: int = 40, validator: Validator = V1, total: int | None = 100, verifiable: bool = False
+    size: int = 40,
+    validator: Validator = V1,
+    total: int | None = 100,
+    verifiable: bool = False,
+    beyond: Ranges = (),
 ) -> Kept:
-    return Kept(size=size, validator=validator, total=total, verifiable=verifiable)
+    return Kept(size=size, validator=validator, total=total, verifiable=verifiable, beyond=beyond)
+
+
+HOLED = kept(beyond=((60, 70), (80, 90)))
+"""40 bytes, a hole of 20, and more behind it."""
 
 
 def part(content_range: str | None = "bytes 40-99/100", **fields: object) -> Response:
@@ -51,9 +69,16 @@ def refused(content_range: str | None, validator: Validator = NONE) -> Response:
         (kept(validator=NONE), None),
         (kept(validator=NONE, verifiable=True), {"Range": "bytes=40-"}),
         (kept(100), {"Range": "bytes=100-", "If-Range": '"v1"'}),
+        (HOLED, {"Range": "bytes=40-59", "If-Range": '"v1"'}),
+        (kept(0, beyond=((60, 100),)), {"Range": "bytes=0-59", "If-Range": '"v1"'}),
+        (kept(0, NONE, beyond=((60, 100),)), None),
+        (kept(0, NONE, verifiable=True, beyond=((1, 100),)), {"Range": "bytes=0-0"}),
     ],
-    ids=["nothing", "only a validator", "etag", "date", "both", "unproven", "checksum", "complete"],
-)
+    ids=[
+        "nothing", "only a validator", "etag", "date", "both", "unproven", "checksum", "complete", "a hole",
+        "a hole in front", "unproven hole", "hole and checksum",
+    ],
+)  # fmt: skip
 def test_request_headers(state: Kept, headers: dict[str, str] | None) -> None:
     assert plan.range_headers(state) == headers
 
@@ -100,6 +125,18 @@ TABLE: list[tuple[str, Kept, Response, type[Decision]]] = [
     ("refused, other total known", kept(100, total=120), refused("bytes */100"), Again),
     ("refused without a size", kept(100), refused(None), Again),
     ("refused with rubbish", kept(100), refused("bytes */*"), Again),
+    ("the first hole", HOLED, part("bytes 40-59/100", length=20), Append),
+    ("the hole and all behind it", HOLED, part(), Append),
+    ("an earlier start of the hole", HOLED, part("bytes 10-59/100", length=50), Append),
+    ("not to the end of the hole", HOLED, part("bytes 40-58/100", length=19), Again),
+    ("into what is behind the hole", HOLED, part("bytes 40-64/100", length=25), Again),
+    ("to the end of another hole", HOLED, part("bytes 40-79/100", length=40), Again),
+    ("behind the hole", HOLED, part("bytes 60-99/100", length=40), Again),
+    ("smaller than what is behind the hole", kept(total=None, beyond=((60, 101),)), part(), Again),
+    ("a hole in another content", HOLED, part("bytes 40-59/100", length=20, said=V2), Again),
+    ("whole, with holes", HOLED, Response(status=200, length=100, validator=V1), Whole),
+    ("refused, with holes", HOLED, refused("bytes */100"), Again),
+    ("refused, with a hole at what is said to be the end", HOLED, refused("bytes */40"), Again),
 ]
 
 
@@ -147,7 +184,7 @@ def test_what_pip_has_learnt(state: Kept, response: Response, wanted: type[Decis
 
 
 validators = st.sampled_from([NONE, V1, V2, OLD, NEW, Validator(etag='W/"v1"')])
-numbers = st.integers(0, 12) | st.sampled_from([MAX_INT, MAX_INT + 1, 10**16 - 1])
+numbers = st.integers(0, 20) | st.sampled_from([MAX_INT, MAX_INT + 1, 10**16 - 1])
 ranges = (
     st.none()
     | st.text("bytes 0123456789-/*", max_size=12)
@@ -156,18 +193,33 @@ ranges = (
 )
 
 
+beyond = st.tuples(st.integers(1, 4), st.integers(1, 4)).map(lambda x: ((12 + x[0], 12 + sum(x)),))
+answers = st.builds(
+    Response,
+    status=st.sampled_from([200, 206, 416]),
+    length=st.none() | numbers,
+    content_range=ranges,
+    validator=validators,
+    said=validators,
+    encoded=st.booleans(),
+)
+
+
+def agree(pinned: Validator, response: Response) -> bool:
+    """Nothing that both sides say differs."""
+    pairs = [
+        (getattr(pinned, name), getattr(now, name))
+        for now in (response.validator, response.said)
+        for name in ("etag", "last_modified")
+    ]
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
 @settings(max_examples=2000, deadline=None)
 @given(
-    st.builds(Kept, size=numbers, validator=validators, total=st.none() | numbers, verifiable=st.booleans()),
-    st.builds(
-        Response,
-        status=st.sampled_from([200, 206, 416]),
-        length=st.none() | numbers,
-        content_range=ranges,
-        validator=validators,
-        said=validators,
-        encoded=st.booleans(),
-    ),
+    st.builds(kept, numbers, validators, st.none() | numbers, st.booleans())
+    | st.builds(kept, st.integers(0, 12), validators, st.none() | numbers, st.booleans(), beyond),
+    answers,
     st.booleans(),
 )
 def test_bytes_never_mix(state: Kept, response: Response, asked: bool) -> None:
@@ -182,123 +234,92 @@ def test_bytes_never_mix(state: Kept, response: Response, asked: bool) -> None:
             assert asked
             assert response.status == 206
             assert offset <= state.size <= (total or 0) <= MAX_INT
-            assert response.content_range == f"bytes {offset}-{(total or 0) - 1}/{total}"
+            ends = {state.hole_end or total, total}
+            (end,) = (
+                end for end in ends if response.content_range == f"bytes {offset}-{(end or 0) - 1}/{total}"
+            )
             assert state.total in (None, total)
-            assert response.length in (None, (total or 0) - offset)
+            assert not state.beyond or state.beyond[-1][1] <= (total or 0)
+            assert response.length in (None, (end or 0) - offset)
         case Complete(total):
             assert asked
             assert response.status == 416
             assert total == state.size
-    if not isinstance(decision, Append | Complete):
-        return
-    for now in (response.validator, response.said):
-        assert state.validator.etag is None or now.etag in (None, state.validator.etag)
-        assert state.validator.last_modified is None or now.last_modified in (
-            None, state.validator.last_modified,
-        )  # fmt: skip
+            assert not state.beyond
+    assert not isinstance(decision, Append | Complete) or agree(state.validator, response)
 
 
-# headers
+# parts
+
+
+PARTS: list[tuple[str, Response, type[Part | NoParts | Changed]]] = [
+    ("what was asked", part(), Part),
+    ("less than asked", part("bytes 40-49/100", length=10), Part),
+    ("more than asked", part("bytes 40-99/100"), Part),
+    ("no length", part(length=None), Part),
+    ("unknown total", part("bytes 40-99/*"), Part),
+    ("no validators in the answer", part(validator=NONE, said=NONE), Part),
+    ("only a date", part(validator=OLD, said=OLD), Part),
+    ("a later start", part("bytes 41-99/100", length=59), NoParts),
+    ("an earlier start", part("bytes 39-99/100", length=61), NoParts),
+    ("beyond the end", part("bytes 40-100/100", length=61), NoParts),
+    ("backwards", part("bytes 40-39/100", length=0), NoParts),
+    ("a lying length", part(length=59), NoParts),
+    ("no Content-Range", part(None), NoParts),
+    ("rubbish", part("bytes abc"), NoParts),
+    ("another unit", part("items 40-99/100"), NoParts),
+    ("compressed", part(encoded=True), NoParts),
+    ("larger now", part("bytes 40-99/110"), Changed),
+    ("smaller now", part("bytes 40-49/50", length=10), Changed),
+    ("another etag", part(validator=V2, said=V2), Changed),
+    ("another weak etag", part(validator=NONE, said=Validator(etag='W/"v2"')), Changed),
+    ("whole", Response(status=200, length=100, validator=V1, said=V1), NoParts),
+    ("whole, chunked", Response(status=200, validator=V1, said=V1), NoParts),
+    ("whole, of another size", Response(status=200, length=99, validator=V1, said=V1), Changed),
+    ("whole, changed", Response(status=200, length=100, validator=V2, said=V2), Changed),
+    ("refused", refused("bytes */100"), NoParts),
+    ("refused without a size", refused(None), NoParts),
+    ("refused, of another size", refused("bytes */99"), Changed),
+    ("refused, changed", refused("bytes */100", V2), Changed),
+    ("not modified", Response(status=304), NoParts),
+]
+
+
+@pytest.mark.parametrize(("response", "wanted"), [row[1:] for row in PARTS], ids=[row[0] for row in PARTS])
+def test_answers_for_a_part(response: Response, wanted: type[object]) -> None:
+    verdict = plan.judge_part(V1, 100, 40, response)
+    assert type(verdict) is wanted
+    assert isinstance(verdict, Part) or verdict.why
+
+
+def test_a_part_of_a_mirror_that_has_not_answered_before() -> None:
+    assert plan.judge_part(NONE, 100, 40, part(validator=V2, said=V2)) == Part()
 
 
 @pytest.mark.parametrize(
-    ("values", "length"),
+    ("start", "end", "validator", "headers"),
     [
-        ([], None),
-        (["0"], 0),
-        (["12"], 12),
-        (["12", "12"], 12),
-        ([str(MAX_INT)], MAX_INT),
-        (["12", "13"], Code.BAD_RESPONSE),
-        (["12, 12"], Code.BAD_RESPONSE),
-        (["-1"], Code.BAD_RESPONSE),
-        (["+1"], Code.BAD_RESPONSE),
-        (["0x10"], Code.BAD_RESPONSE),
-        ([""], Code.BAD_RESPONSE),
-        (["1 2"], Code.BAD_RESPONSE),
-        (["1\n"], Code.BAD_RESPONSE),
-        ([str(MAX_INT + 1)], Code.BAD_RESPONSE),
-        (["9" * 400], Code.BAD_RESPONSE),
+        (0, None, V1, {"Range": "bytes=0-", "If-Range": '"v1"'}),
+        (5, 6, V1, {"Range": "bytes=5-5", "If-Range": '"v1"'}),
+        (5, 10, OLD, {"Range": "bytes=5-9", "If-Range": OLD.last_modified}),
+        (5, 10, NONE, {"Range": "bytes=5-9"}),
     ],
 )
-def test_content_length(values: list[str], length: int | Code | None) -> None:
-    if not isinstance(length, Code):
-        assert plan.content_length(values) == length
-        return
-    with pytest.raises(TransferError) as caught:
-        plan.content_length(values)
-    assert caught.value.code is length
-
-
-DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
-
-
-@pytest.mark.parametrize(
-    ("value", "date", "seconds"),
-    [
-        (None, DATE, None),
-        ("0", None, 0.0),
-        (" 120 ", None, 120.0),
-        ("999999999", None, 999999999.0),
-        ("9999999999", None, None),
-        ("-1", None, None),
-        ("1.5", None, None),
-        ("soon", DATE, None),
-        ("Mon, 01 Jan 2024 00:02:00 GMT", DATE, 120.0),
-        ("Mon, 01 Jan 2024 00:02:00 GMT", None, None),
-        ("Mon, 01 Jan 2024 00:02:00 GMT", "rubbish", None),
-        ("Sun, 31 Dec 2023 00:00:00 GMT", DATE, 0.0),
-    ],
-)
-def test_retry_after(value: str | None, date: str | None, seconds: float | None) -> None:
-    assert plan.retry_after(value, date) == seconds
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Sun, 06 Nov 1994 08:49:37 GMT",
-        "Sunday, 06-Nov-94 08:49:37 GMT",
-        "Sun Nov  6 08:49:37 1994",
-        "Sun, 06 Nov 1994 08:49:37",
-    ],
-    ids=["IMF-fixdate", "RFC 850", "asctime", "no zone"],
-)
-def test_http_dates(text: str) -> None:
-    assert plan.http_date(text) == datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.text(max_size=80) | st.text("0123456789 :,+-GMTSunNov", max_size=40))
-def test_dates_never_raise(text: str) -> None:
-    found = plan.http_date(text)
-    assert found is None or found.tzinfo is not None
-    plan.retry_after(text, DATE)
-    plan.strong_validator(None, text, DATE)
-
-
-@pytest.mark.parametrize(
-    ("etag", "modified", "date", "validator"),
-    [
-        (None, None, None, NONE),
-        ('"v1"', None, None, V1),
-        ('W/"v1"', None, None, NONE),
-        ("v1", None, None, NONE),
-        ("", None, None, NONE),
-        ('"' + "x" * 1023, None, None, Validator(etag='"' + "x" * 1023)),
-        ('"' + "x" * 1024, None, None, NONE),
-        (None, OLD.last_modified, None, NONE),
-        (None, OLD.last_modified, "Mon, 01 Jan 2024 00:00:59 GMT", NONE),
-        (None, OLD.last_modified, "Mon, 01 Jan 2024 00:01:00 GMT", OLD),
-        (None, "rubbish", DATE, NONE),
-        (None, f"{OLD.last_modified} ({'x' * 2000})", "Tue, 02 Jan 2024 00:00:00 GMT", NONE),
-    ],
-    ids=[
-        "none", "strong", "weak", "unquoted", "empty", "longest", "too long", "no date", "fresh", "a minute",
-        "rubbish", "a comment of any length",
-    ],
-)  # fmt: skip
-def test_strong_validators(
-    etag: str | None, modified: str | None, date: str | None, validator: Validator
+def test_how_a_part_is_asked_for(
+    start: int, end: int | None, validator: Validator, headers: dict[str, str]
 ) -> None:
-    assert plan.strong_validator(etag, modified, date) == validator
+    assert plan.part_headers(start, end, validator) == headers
+
+
+@settings(max_examples=1000, deadline=None)
+@given(validators, numbers, numbers, answers)
+def test_parts_never_mix(pinned: Validator, total: int, start: int, response: Response) -> None:
+    if plan.judge_part(pinned, total, start, response) != Part():
+        return
+    assert (response.status, response.encoded) == (206, False)
+    first, _, rest = (response.content_range or "").removeprefix("bytes ").partition("-")
+    end, _, size = rest.partition("/")
+    assert int(first) == start <= int(end) < total
+    assert size in ("*", str(total))
+    assert response.length in (None, int(end) + 1 - start)
+    assert agree(pinned, response)
