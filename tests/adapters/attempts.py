@@ -129,17 +129,17 @@ class Room:
 
     def carried(self) -> dict[str, Any]:
         """The fields of the next attempt: what the workspace has, by its frontier."""
-        fields: dict[str, Any] = {"ranges": len(self.of(Restart)) < DISTRUST}
         found = journal.read((self.directory / "frontier").read_bytes())
-        if found is not None and found.generation == self.generation and found.ranges:
-            known = found.content
-            fields |= {
-                "have": found.ranges,
-                "etag": known.validator.etag,
-                "last_modified": known.validator.last_modified,
-                "total": known.total,
-            }
-        return fields
+        if found is None or found.generation != self.generation or not found.ranges:
+            found = None
+        known = Validator() if found is None else found.content.validator
+        return {
+            "ranges": len(self.of(Restart)) < DISTRUST,
+            "have": () if found is None else found.ranges,
+            "etag": known.etag,
+            "last_modified": known.last_modified,
+            "total": None if found is None else found.content.total,
+        }
 
     def _over(self) -> bool:
         return len(self.reports) > self._before and isinstance(self.reports[-1], FINAL)

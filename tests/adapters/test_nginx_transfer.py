@@ -97,7 +97,7 @@ def test_paced(nginx: Nginx, room: Room, segments: int) -> None:
 
 
 def test_restarted_in_the_middle(nginx: Nginx, room: Room, segments: int) -> None:
-    content = Pattern((3 << 20) * (1 if segments == 1 else 4), 3)
+    content = Pattern((3 << 20) * (1 if segments == 1 else 3), 3)
     write_content(nginx.www / "f", content)
     url = nginx.url("slow/f")
     with Watch(room.directory) as watch:

@@ -17,7 +17,7 @@ from fetchd.protocol.mailbox import Finished
 from .attempts import room as rooms
 
 SIZE = 3 << 20
-EXAMPLES = 60
+EXAMPLES = 200
 TRIES = 30
 
 offsets = st.one_of(st.integers(0, SIZE), st.sampled_from([0, 1, 1 << 20, 2 << 20, SIZE - 1]))
@@ -64,9 +64,7 @@ def versions(story: list[Visit]) -> list[Resource]:
     return found or [Resource(size=SIZE, seed=1)]
 
 
-@settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     story=st.lists(visits, max_size=8),
     stops=st.lists(offsets, max_size=3),
@@ -79,15 +77,18 @@ def test_the_file_is_one_version(story: list[Visit], stops: list[int], segments:
                  for name, options in [visit.answer]]  # fmt: skip
         url = origin.script("/f", *steps, Step(known[-1]))
 
+        seen = [(0, 0)]  # requests and bytes, when the last stop was due
+
         def until(count: int) -> None:
             """Until so many bytes more have been sent, or nothing goes on."""
-            before, sent = len(origin.requests), origin.bytes_sent()
+            requests, sent = seen[-1]
             origin.wait_for(
                 lambda: (
                     origin.bytes_sent() - sent >= count
-                    or (len(origin.requests) > before and origin.active == 0)
+                    or (len(origin.requests) > requests and origin.active == 0)
                 )
             )
+            seen.append((len(origin.requests), origin.bytes_sent()))
 
         last = room.persist(
             url,
