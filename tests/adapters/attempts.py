@@ -107,12 +107,18 @@ class Room:
         return self.end()
 
     def persist(
-        self, url: str, *, tries: int = 8, stops: Iterable[Callable[[], None]] = (), **fields: Any
+        self,
+        url: str,
+        *,
+        tries: int = 8,
+        patience: float = 20.0,
+        stops: Iterable[Callable[[], None]] = (),
+        **fields: Any,
     ) -> Finished | Failed | Stopped:
         """Attempts as the supervisor would make them, but at once: until one ends well or for good.
 
         A transient failure or a stop is followed by another attempt with what is left of the one before. The
-        first attempts are stopped when each of `stops` returns.
+        first attempts are stopped when each of `stops` returns. None takes longer than `patience` seconds.
         """
         waits = iter(stops)
         for _ in range(tries):
@@ -121,7 +127,7 @@ class Room:
                 wait()
                 assert self.attempt is not None
                 self.attempt.stop(True)
-            last = self.end()
+            last = self.end(patience)
             if isinstance(last, Finished) or (isinstance(last, Failed) and last.code not in TRANSIENT):
                 break
             fields |= self.carried()

@@ -146,11 +146,13 @@ RANGES = [
         for code, end in ((403, "forbidden"), (404, "not_found"), (429, "rate_limited"), (503, "unavailable"))
     ),
     *(
-        big("refuse_visit", "ok", visit=visit, code=code)
-        for visit, code in ((2, 403), (3, 404), (4, 503), (2, 429))
+        big("refuse_visit", "ok", f"ok {end}", visit=visit, code=code)
+        for visit, code, end in (
+            (2, 403, "forbidden"), (3, 404, "not_found"), (4, 503, "unavailable"), (2, 429, "rate_limited")
+        )
     ),
-    big("connection_limit", "ok", most=2, tls=True),
-    big("connection_limit", "ok", most=1, code=429),
+    big("connection_limit", "ok", "ok unavailable", most=2, tls=True),
+    big("connection_limit", "ok", "ok rate_limited", most=1, code=429),
     big("short_206", "ok", tls=True),
     big("short_206", "ok", most=100_000),
     big("long_206", "ok", tls=True),
@@ -180,7 +182,7 @@ RANGES = [
     big("forgets_validators", "ok"),
     big("weak_parts", "ok"),
     big("cut_at", "short_body", "ok short_body", "ok short_body", offset=5 << 20, tls=True),
-    big("cut", "short_body", after=100_000),
+    big("cut", "short_body", "ok short_body", "ok short_body", after=100_000),
 ]  # fmt: skip
 
 CHANGING = [
@@ -283,7 +285,7 @@ REDIRECTS = [
     case("redirect_userinfo", "ok redirect_refused bad_response"),
     case("two_locations", "bad_response", first="a", second="b"),
     case("two_locations", "ok", first="a", second="a"),
-    big("signed_url", "ok", tls=True),
+    big("signed_url", "ok", "ok forbidden", tls=True),
     case("status", "bad_response", code=302),
 ]
 

@@ -11,10 +11,11 @@ from support.tls import Certificates
 
 from .attempts import Room
 from .attempts import room as rooms
-from .cases import CASES, OK
-from .trials import Trial, attempt, may_pass, persist, trials
+from .cases import CASES
+from .trials import Trial, attempt, in_the_end, may_pass, persist, trials
 
-TRIALS = list(trials())
+PLAIN = [trial for trial in trials() if not trial.tls]
+ENCRYPTED = [trial for trial in trials() if trial.tls]
 RETRIED = [trial for trial in trials(filter(may_pass, CASES)) if not trial.resumed and not trial.tls]
 
 
@@ -24,35 +25,23 @@ def room() -> Iterator[Room]:
         yield made
 
 
-@pytest.fixture
-def server(
-    request: pytest.FixtureRequest, make_origin: Callable[..., Origin]
-) -> Callable[[Trial], tuple[Origin, str]]:
-    """The origin for a trial, and the authority to trust."""
-
-    def make(trial: Trial) -> tuple[Origin, str]:
-        if not trial.tls:
-            return make_origin(), ""
-        certificates: Certificates = request.getfixturevalue("certificates")
-        return make_origin(tls=certificates.server_context()), str(certificates.authority)
-
-    return make
+@pytest.mark.parametrize("trial", PLAIN, ids=str)
+def test_one_attempt(trial: Trial, origin: Origin, room: Room) -> None:
+    end = attempt(trial, origin, room)
+    assert end in trial.wanted
 
 
-Server = Callable[[Trial], tuple[Origin, str]]
-
-
-@pytest.mark.parametrize("trial", TRIALS, ids=str)
-def test_one_attempt(trial: Trial, server: Server, room: Room) -> None:
-    assert attempt(trial, *_with(server(trial), room)) in trial.wanted
+@pytest.mark.parametrize("trial", ENCRYPTED, ids=str)
+def test_one_attempt_over_tls(
+    trial: Trial, make_origin: Callable[..., Origin], certificates: Certificates, room: Room
+) -> None:
+    origin = make_origin(tls=certificates.server_context())
+    end = attempt(trial, origin, room, str(certificates.authority))
+    assert end in trial.wanted
 
 
 @pytest.mark.parametrize("trial", RETRIED, ids=str)
-def test_a_server_that_comes_round(trial: Trial, server: Server, room: Room) -> None:
+def test_a_server_that_comes_round(trial: Trial, origin: Origin, room: Room) -> None:
     """Twice bad, then honest: the file is whole in the end, whatever was kept from the bad times."""
-    assert persist(trial, *_with(server(trial), room)) == OK
-
-
-def _with(server: tuple[Origin, str], room: Room) -> tuple[Origin, Room, str]:
-    origin, authority = server
-    return origin, room, authority
+    end = persist(trial, origin, room)
+    assert end in in_the_end(trial)

@@ -13,7 +13,7 @@ from fetchd.protocol.errors import TRANSIENT
 from fetchd.protocol.mailbox import Failed, Finished, Stopped, Warned
 
 from .attempts import Room, code
-from .cases import CASES, Case
+from .cases import CASES, OK, Case, Ends
 
 PATHS = {
     "splice": ("splice", "buffered"),
@@ -36,7 +36,7 @@ class Trial:
     tls: bool = False
 
     @property
-    def wanted(self) -> frozenset[str]:
+    def wanted(self) -> Ends:
         """The ends that are right."""
         if self.resumed:
             return self.case.resumed
@@ -63,7 +63,7 @@ def trials(cases: Iterable[Case] = CASES) -> Iterator[Trial]:
                     yield trial
 
 
-def attempt(trial: Trial, origin: Origin, room: Room, authority: str) -> str:
+def attempt(trial: Trial, origin: Origin, room: Room, authority: str = "") -> str:
     """One attempt: how it ended, or what is wrong with that."""
     case = trial.case
     url = origin.add("/f", case.resource, case.behaviour, **case.options)
@@ -75,15 +75,25 @@ def attempt(trial: Trial, origin: Origin, room: Room, authority: str) -> str:
     if trial.resumed:
         fields |= _kept(room, case, trial.segments)
     last = _ended(room, url, fields)
-    return "hung" if last is None else _judged(case, room, last)
+    return "hung" if last is None else _judged(case, room, last, contents(case))
 
 
-def persist(trial: Trial, origin: Origin, room: Room, authority: str) -> str:
+def persist(trial: Trial, origin: Origin, room: Room, authority: str = "") -> str:
     """Attempts until the end, at a server that behaves after a few visits."""
     case = trial.case
     url = origin.add("/f", case.resource, case.behaviour, times=case.times, **case.options)
     room.paths = PATHS[trial.path]
-    return _judged(case, room, room.persist(url, **_fields(trial, authority)))
+    try:
+        last = room.persist(url, patience=PATIENCE, **_fields(trial, authority))
+    except AssertionError:
+        _stop(room)
+        return "hung"
+    return _judged(case, room, last, (*contents(case), case.resource.content))
+
+
+def in_the_end(trial: Trial) -> Ends:
+    """How attempts may end at a server that behaves after a few visits: what is transient passes."""
+    return {OK} | (trial.wanted - TRANSIENT)
 
 
 def may_pass(case: Case) -> bool:
@@ -142,26 +152,27 @@ def _ended(room: Room, url: str, fields: dict[str, Any]) -> Finished | Failed | 
     try:
         return room.end(PATIENCE)
     except AssertionError:
-        assert room.attempt is not None
-        room.attempt.stop(False)
-        room.end(PATIENCE)
+        _stop(room)
         return None
 
 
-def _judged(case: Case, room: Room, last: Finished | Failed | Stopped) -> str:
-    """The end, if what it says is true."""
-    whole = next((one for one in contents(case) if first_difference(room.data, one) is None), None)
+def _stop(room: Room) -> None:
+    """End an attempt that hangs."""
+    assert room.attempt is not None
+    room.attempt.stop(False)
+    room.end(PATIENCE)
+
+
+def _judged(case: Case, room: Room, last: Finished | Failed | Stopped, known: tuple[Content, ...]) -> str:
+    """The end, if what it says is true; `known` is what may be in the file."""
+    whole = next((one for one in known if first_difference(room.data, one) is None), None)
     if isinstance(last, Finished):
         if whole is None or last.size != whole.size:
             return "WRONG BYTES"
         if case.warned and case.warned not in {warning.code for warning in room.of(Warned)}:
             return f"no warning of {case.warned}"
     elif isinstance(last, Failed):
-        if (
-            last.code in TRANSIENT
-            and not case.secret
-            and not any(_holds(room, one) for one in contents(case))
-        ):
+        if last.code in TRANSIENT and not case.secret and not any(_holds(room, one) for one in known):
             return "WRONG BYTES KEPT"
         if case.retry_after not in (None, last.retry_after):
             return f"retry after {last.retry_after}"

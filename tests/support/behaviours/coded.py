@@ -55,7 +55,7 @@ def announced_digest(
 ) -> None:
     """The digest of the whole file in `Repr-Digest` (RFC 9530) or `Digest` (RFC 3230); not `right`: of
     another. For an algorithm that nobody knows there are a few bytes."""
-    digest = hashlib.new(_HASHES[algorithm]) if algorithm in _HASHES else hashlib.md5()
+    digest = hashlib.new(_HASHES.get(algorithm.lower(), "md5"))
     for piece in resource.content.pieces(0, resource.content.size):
         digest.update(piece)
     if not right:
