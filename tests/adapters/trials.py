@@ -93,12 +93,12 @@ def persist(trial: Trial, origin: Origin, room: Room, authority: str = "") -> st
 
 def in_the_end(trial: Trial) -> Ends:
     """How attempts may end at a server that behaves after a few visits: what is transient passes."""
-    return {OK} | (trial.wanted - TRANSIENT)
+    return frozenset({OK}) | (trial.wanted - TRANSIENT)
 
 
 def may_pass(case: Case) -> bool:
     """Whether another attempt may be fine: the daemon retries by itself."""
-    return bool((case.fresh | case.many) & TRANSIENT)
+    return bool(case.times and (case.fresh | case.many) & TRANSIENT)
 
 
 def contents(case: Case) -> tuple[Content, ...]:
