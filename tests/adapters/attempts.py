@@ -1,7 +1,7 @@
 """Runs real attempts in this process: a workspace as the supervisor makes it, and every report collected."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,11 +12,13 @@ from fetchd.daemon.transfer.registry import Transfers
 from fetchd.daemon.worker.attempt import Attempt
 from fetchd.protocol import journal
 from fetchd.protocol.codec import decode, encode
+from fetchd.protocol.errors import TRANSIENT
 from fetchd.protocol.mailbox import (
     Assign,
     Failed,
     Finished,
     FromWorker,
+    Options,
     Report,
     Responded,
     Restart,
@@ -25,11 +27,17 @@ from fetchd.protocol.mailbox import (
 )
 
 FINAL = (Finished, Failed, Stopped)
+DISTRUST = 2
+"""After so many restarts a plain request is sent: a server may answer every range badly."""
+
 T = TypeVar("T")
 
 
 class Room:
-    """One workspace and the transfers of one worker. `reports` are those of all attempts, in order."""
+    """One workspace and the transfers of one worker. `reports` are those of all attempts, in order.
+
+    `paths`, if any, are the ways that the transfer may take with a body, the preferred one first.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,9 +47,15 @@ class Room:
         self.transfers = Transfers()
         self.generation = 0
         self.obeys = True
+        self.paths: tuple[str, ...] = ()
+        self._before = 0
         self._changed = threading.Condition()
-        (directory / "frontier").write_bytes(journal.blank())
-        self.data.touch()
+        self.empty()
+
+    def empty(self) -> None:
+        """A workspace as new."""
+        (self.directory / "frontier").write_bytes(journal.blank())
+        self.data.write_bytes(b"")
 
     def keep(self, content: bytes) -> None:
         """Bytes of an earlier attempt."""
@@ -51,21 +65,29 @@ class Room:
         self,
         url: str,
         *,
-        have: int = 0,
+        have: int | Iterable[tuple[int, int]] = 0,
+        segments: int = 1,
         etag: str | None = None,
         last_modified: str | None = None,
         ca_bundle: str = "",
         **fields: Any,
     ) -> None:
-        """Start an attempt."""
+        """Start an attempt. `have`: so many bytes from the start, or ranges. `segments`: at most so many."""
         values: dict[str, Any] = {
             "headers": {}, "checksum": None, "total": None, "connect_timeout": 5.0, "read_timeout": 5.0,
+            "options": Options(segments=segments), "connections": segments,
         }  # fmt: skip
+        kept = [(0, have)] if isinstance(have, int) else list(have)
         task = Assign(
             job="job", attempt=1, workspace=str(self.directory), url=url, generation=self.generation,
-            have=[(0, have)] if have else [],
+            have=[pair for pair in kept if pair != (0, 0)],
             validator=Validator(etag=etag, last_modified=last_modified), **{**values, **fields},
         )  # fmt: skip
+        transfer = self.transfers.find(url) if self.paths else None
+        if transfer is not None and hasattr(transfer, "paths"):
+            transfer.paths = self.paths
+        with self._changed:
+            self._before = len(self.reports)
         self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear, str(self.directory))
         self.attempt.start()
 
@@ -84,8 +106,49 @@ class Room:
         self.begin(url, **fields)
         return self.end()
 
+    def persist(
+        self,
+        url: str,
+        *,
+        tries: int = 8,
+        patience: float = 20.0,
+        stops: Iterable[Callable[[], None]] = (),
+        **fields: Any,
+    ) -> Finished | Failed | Stopped:
+        """Attempts as the supervisor would make them, but at once: until one ends well or for good.
+
+        A transient failure or a stop is followed by another attempt with what is left of the one before. The
+        first attempts are stopped when each of `stops` returns. None takes longer than `patience` seconds.
+        """
+        waits = iter(stops)
+        for _ in range(tries):
+            self.begin(url, **fields)
+            if (wait := next(waits, None)) is not None:
+                wait()
+                assert self.attempt is not None
+                self.attempt.stop(True)
+            last = self.end(patience)
+            if isinstance(last, Finished) or (isinstance(last, Failed) and last.code not in TRANSIENT):
+                break
+            fields |= self.carried()
+        return last
+
+    def carried(self) -> dict[str, Any]:
+        """The fields of the next attempt: what the workspace has, by its frontier."""
+        found = journal.read((self.directory / "frontier").read_bytes())
+        if found is None or found.generation != self.generation or not found.ranges:
+            found = None
+        known = Validator() if found is None else found.content.validator
+        return {
+            "ranges": len(self.of(Restart)) < DISTRUST,
+            "have": () if found is None else found.ranges,
+            "etag": known.etag,
+            "last_modified": known.last_modified,
+            "total": None if found is None else found.content.total,
+        }
+
     def _over(self) -> bool:
-        return bool(self.reports) and isinstance(self.reports[-1], FINAL)
+        return len(self.reports) > self._before and isinstance(self.reports[-1], FINAL)
 
     def wait(self, kind: type[T], timeout: float = 10.0) -> T:
         """The first report of a kind, when it is there."""

@@ -16,6 +16,7 @@ from fetchd.protocol.mailbox import Finished, Responded, Restart
 
 from .attempts import Room, code
 from .attempts import room as rooms
+from .cases import CASES
 
 SIZE = 300_000
 CONTENT = pattern(SIZE, 1)
@@ -149,8 +150,9 @@ def test_a_resumed_attempt(
 
 
 def test_every_behaviour_is_tried() -> None:
-    elsewhere = {"hold", "stall", "never", "hold_then_cut", "endless_body", "gzip"}
-    assert {row[0] for row in FRESH} | {row[0] for row in RESUMED} | elsewhere == set(BEHAVIOURS)
+    matrix = {case.behaviour for case in CASES}
+    elsewhere = {"hold", "stall", "hold_then_cut"}
+    assert {row[0] for row in FRESH} | {row[0] for row in RESUMED} | matrix | elsewhere == set(BEHAVIOURS)
 
 
 @pytest.mark.parametrize("behaviour", ["plain", "blind_206", "ignore_range"])

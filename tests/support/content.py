@@ -25,6 +25,9 @@ class Content(Protocol):
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes from `start` up to `stop`, in order, in pieces of at most `BLOCK` bytes."""
 
+    def __hash__(self) -> int:
+        """Contents do not change, so what is made of them may be kept."""
+
 
 @dataclass(frozen=True)
 class Pattern:

@@ -188,16 +188,33 @@ def _common(resource: Resource) -> list[tuple[str, str]]:
 
 
 class Exchange:
-    """What a behaviour works with: write, wait at a gate, hang up. `keep`: the connection may live on."""
+    """What a behaviour works with: write, wait at a gate, hang up. `keep`: the connection may live on.
+
+    `seen` is what behaviours of this path remember from visit to visit, see `first`.
+    """
 
     def __init__(
-        self, request: Request, connection: socket.socket, closing: int, changed: Condition, keep: bool
+        self,
+        request: Request,
+        connection: socket.socket,
+        closing: int,
+        changed: Condition,
+        keep: bool,
+        seen: set[object],
     ) -> None:
         self.request = request
         self.keep = keep
         self._connection = connection
         self._closing = closing
         self._changed = changed
+        self._seen = seen
+
+    def first(self, what: object) -> bool:
+        """Whether nobody has asked for this at this path before."""
+        with self._changed:
+            known = what in self._seen
+            self._seen.add(what)
+        return not known
 
     def send(self, reply: Reply) -> None:
         """The whole answer."""

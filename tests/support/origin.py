@@ -61,6 +61,7 @@ class Origin:
         self._changed = threading.Condition()
         self._routes: dict[str, list[Step]] = {}
         self._visits: dict[str, int] = {}
+        self._seen: dict[str, set[object]] = {}
         self._active = 0
         self._order = 0
         self._gates: list[Gate] = []
@@ -99,6 +100,7 @@ class Origin:
         with self._changed:
             self._routes[path] = list(steps)
             self._visits[path] = 0
+            self._seen[path] = set()
         return self.url(path)
 
     def gate(self) -> Gate:
@@ -242,7 +244,8 @@ class Origin:
         """Answer one request; whether the connection may live on."""
         step = self._arrived(request)
         keep = (request.header("connection") or "").lower() != "close"
-        exchange = Exchange(request, connection.socket, self._closing, self._changed, keep)
+        seen = self._seen.get(request.path, set())
+        exchange = Exchange(request, connection.socket, self._closing, self._changed, keep, seen)
         try:
             if step is None:
                 BEHAVIOURS["status"](exchange, _NOT_FOUND, code=404)

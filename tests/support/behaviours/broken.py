@@ -7,10 +7,12 @@ from .table import behaviour
 
 
 @behaviour
-def cut(exchange: Exchange, resource: Resource, *, after: int, reset: bool = False) -> None:
+def cut(
+    exchange: Exchange, resource: Resource, *, after: int, reset: bool = False, blind: bool = False
+) -> None:
     """Announce everything, send the first `after` bytes of the body, end the connection (`reset`: by RST, and
-    then the client may not see all of them)."""
-    reply = honest(exchange.request, resource)
+    then the client may not see all of them; `blind`: whatever If-Range says)."""
+    reply = honest(exchange.request, resource, blind=blind)
     exchange.hang_up(reset=reset)
     exchange.begin(reply)
     exchange.body(reply, 0, after)

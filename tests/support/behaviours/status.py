@@ -1,6 +1,8 @@
 """Answers that are no file: errors and redirects."""
 
+import time
 from dataclasses import replace
+from email.utils import formatdate
 
 from support.exchange import Exchange, Headers, Resource, honest
 
@@ -63,3 +65,20 @@ def no_if_range(exchange: Exchange, resource: Resource) -> None:
     """A CDN that answers every If-Range by 200 and everything, and a bare Range properly."""
     whole = exchange.request.header("if-range") is not None
     exchange.send(honest(exchange.request, replace(resource, ranges=not whole)))
+
+
+@behaviour
+def busy(
+    exchange: Exchange,
+    resource: Resource,
+    *,
+    code: int = 503,
+    seconds: int = 7,
+    date: bool = False,
+    skew: float = 0,
+) -> None:
+    """Come back in so many seconds; `date`: said as an HTTP date, by a clock that is `skew` seconds off and
+    stands in Date too."""
+    now = time.time() + skew
+    after = formatdate(now + seconds, usegmt=True) if date else seconds
+    status(exchange, resource, code=code, retry_after=after, headers=[("Date", formatdate(now, usegmt=True))])
