@@ -7,7 +7,7 @@ it.
 import http.client
 import time
 import urllib.request
-from http.cookiejar import Cookie, CookieJar
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from fetchd.protocol import urls
@@ -19,7 +19,9 @@ class Cookies:
     """`text` is a Netscape cookie file, checked at submit."""
 
     def __init__(self, text: str) -> None:
-        self._own = CookieJar() if text else None
+        # a cookie that is not for subdomains goes to its host alone
+        policy = DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain)
+        self._own = CookieJar(policy) if text else None
         self._set: dict[str, CookieJar] = {}
         for line in text.splitlines():
             if (cookie := _parse(line)) is not None and self._own is not None:
@@ -60,6 +62,10 @@ def _parse(line: str) -> Cookie | None:
     if until and until <= time.time():
         return None
     wide = subdomains == "TRUE"
+    domain = domain.lower()
+    if "." not in domain:
+        # what the jar takes such a host's name for
+        domain += ".local"
     if wide and not domain.startswith("."):
         domain = f".{domain}"
     return Cookie(
