@@ -10,8 +10,8 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -34,6 +34,21 @@ HOSTED = 32
 # whoever asks for no certificate to be checked is told so once, by us
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
+
+class Wait:
+    """One request's wait for a head of up to `seconds`. `fresh`: its connection has been made for it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.fresh = False
+
+    def dialled(self, sock: socket.socket) -> None:
+        """A connection has been made; a proxy or encryption may come before the request."""
+
+    def sent(self, connection: "Connection") -> None:
+        """The request has been sent, its answer is waited for."""
+
+
 _waiting = threading.local()
 
 
@@ -42,21 +57,44 @@ class _Mixin:
 
     sock: Any
     answering: Any = None
-    served = 0
     latest: gate.Response
+    _tunnelling = False
 
     def response_class(self, sock: socket.socket, *args: Any, **options: Any) -> gate.Response:
         # the connection lets go of its socket where the answer is the last one
         self.answering = sock
         self.latest = gate.Response(sock, *args, **options)
-        self.latest.seconds = getattr(_waiting, "seconds", gate.Response.seconds)
+        wait = _current()
+        if wait is not None:
+            self.latest.seconds = wait.seconds
+        if self._tunnelling:
+            self.latest.guard()
         return self.latest
 
+    def _new_conn(self) -> socket.socket:
+        wait = _current()
+        if wait is not None:
+            wait.fresh = True
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        if wait is not None:
+            wait.dialled(sock)
+        return sock
+
+    def _tunnel(self) -> None:
+        self._tunnelling = True
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        finally:
+            self._tunnelling = False
+
     def getresponse(self) -> Any:
-        self.served += 1
-        if (notice := getattr(_waiting, "notice", None)) is not None:
-            notice(self)
+        if (wait := _current()) is not None:
+            wait.sent(cast(Connection, self))
         return super().getresponse()  # type: ignore[misc]
+
+
+def _current() -> Wait | None:
+    return getattr(_waiting, "wait", None)
 
 
 class Plain(_Mixin, HTTPConnection):  # type: ignore[misc]  # a method takes the place of a class
@@ -79,13 +117,13 @@ Connection = Plain | Encrypted
 
 
 @contextlib.contextmanager
-def waiting(notice: Callable[[Connection], None], seconds: float) -> Any:
-    """In this block `notice` gets the connection of this thread that waits for a head of up to `seconds`."""
-    _waiting.notice, _waiting.seconds = notice, seconds
+def waiting(wait: Wait) -> Iterator[None]:
+    """In this block `wait` hears of the connection of this thread."""
+    _waiting.wait = wait
     try:
         yield
     finally:
-        _waiting.notice = None
+        _waiting.wait = None
 
 
 class Managers:
@@ -105,7 +143,7 @@ class Managers:
             manager = self._made.get(key)
             if manager is None:
                 manager = self._made[key] = _manager(task, ca_bundle, home)
-            if url.startswith("https:") and "ssl_context" not in manager.connection_pool_kw:
+            if urls.scheme(url) == "https" and "ssl_context" not in manager.connection_pool_kw:
                 # only now: reading a bundle of authorities takes 20 ms
                 manager.connection_pool_kw["ssl_context"] = tls_context(task, ca_bundle, home)
             return manager
@@ -161,9 +199,9 @@ def tls_context(task: Assign, ca_bundle: str, home: str) -> ssl.SSLContext:
                 context.load_verify_locations(cadata=task.ca)
             else:
                 context.load_verify_locations(cafile=ca_bundle or _bundled())
-        except OSError as error:
+        except (OSError, ValueError) as error:
             where = "of the job" if task.ca is not None else ca_bundle
-            text = f"the certificates {where} cannot be read: {error.strerror or error}"
+            text = f"the certificates {where} cannot be read: {getattr(error, 'strerror', None) or error}"
             raise TransferError(Code.TLS, text) from None
     if task.client_certificate is not None:
         _load_chain(context, task.client_certificate, home)
@@ -173,8 +211,8 @@ def tls_context(task: Assign, ca_bundle: str, home: str) -> ssl.SSLContext:
 def _load_chain(context: ssl.SSLContext, text: str, home: str) -> None:
     """The ssl module takes it from a file only: one that nobody else can read, and only for a moment."""
     path = os.path.join(home or ".", f"certificate-{threading.get_ident()}")
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
         # a password cannot be asked for: without the argument the terminal would be
@@ -183,7 +221,8 @@ def _load_chain(context: ssl.SSLContext, text: str, home: str) -> None:
         text = f"the client certificate cannot be used: {getattr(error, 'reason', None) or error}"
         raise TransferError(Code.CLIENT_CERT, text) from None
     finally:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _bundled() -> str:
@@ -203,8 +242,11 @@ def _without_userinfo(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def shut(sock: socket.socket | None) -> None:
+def shut(sock: Any) -> None:
     """Make whoever waits at this socket return."""
+    while sock is not None and not isinstance(sock, socket.socket):
+        # encryption within encryption is no socket, but has one
+        sock = getattr(sock, "socket", None)
     if sock is not None:
         with contextlib.suppress(OSError):
             # not the method of an encrypted socket: that would have it go on reading without decrypting

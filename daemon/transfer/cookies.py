@@ -6,7 +6,7 @@ it.
 
 import http.client
 import urllib.request
-from http.cookiejar import Cookie, CookieJar
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from fetchd.protocol import cookies, urls
@@ -16,7 +16,9 @@ class Cookies:
     """`text` is a Netscape cookie file, checked at submit."""
 
     def __init__(self, text: str) -> None:
-        self._own = CookieJar() if text else None
+        # a cookie that is not for subdomains goes to its host alone
+        policy = DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain)
+        self._own = CookieJar(policy) if text else None
         self._set: dict[str, CookieJar] = {}
         if self._own is not None:
             for cookie in cookies.parse(text):
@@ -48,7 +50,10 @@ def _request(url: str) -> urllib.request.Request:
 
 def _taken(cookie: cookies.Cookie) -> Cookie:
     """A cookie of the file as the jar has it."""
-    domain = cookie.domain
+    domain = cookie.domain.lower()
+    if "." not in domain:
+        # what the jar takes such a host's name for
+        domain += ".local"
     if cookie.subdomains and not domain.startswith("."):
         domain = f".{domain}"
     return Cookie(

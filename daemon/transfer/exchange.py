@@ -6,6 +6,9 @@ without bound. A header of the user goes to the origin of the URL that it was gi
 
 import contextlib
 import http.client
+import os
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,7 +23,7 @@ from fetchd.protocol.mailbox import Validator
 
 from . import digests, gate, plan
 from .api import Context, TransferError
-from .connect import HOSTED, Connection, Managers, basic, shut, waiting
+from .connect import HOSTED, Connection, Managers, Wait, basic, shut, waiting
 from .cookies import Cookies
 from .failures import status_error
 
@@ -31,17 +34,21 @@ BODY = frozenset({200, 206, 304, 416})
 EXPIRED = frozenset({401, 403, 404, 410})
 """What the end of a redirect says when the address that it led to is no longer valid."""
 
-STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+STALE = (
+    http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError,
+    ssl.SSLEOFError,
+)  # fmt: skip
 
 
 Notice = Callable[[Any], None]
 
 
 class Answer:
-    """A response. `url` is where it comes from, `sock` what its body comes through."""
+    """A response. `url` is where it comes from (without userinfo), `sock` what its body comes through."""
 
     def __init__(self, response: Any, connection: Connection, url: str) -> None:
-        self.url = url
+        self.url = _bare(url)
+        self.end = url
         self.raw: gate.Response = connection.latest
         self.sock = connection.answering
         self.status: int = response.status
@@ -97,7 +104,7 @@ class Exchange:
                     answer = self._follow(stack, source, known, conditions, notice)
             if answer is None:
                 answer = self._follow(stack, source, source, conditions, notice)
-            self._ends[source] = answer.url
+            self._ends[source] = answer.end
             yield answer
 
     def _follow(
@@ -137,27 +144,20 @@ class Exchange:
         manager = self._managers.find(url, task, context.ca_bundle, context.home)
         timeout = urllib3.Timeout(connect=task.connect_timeout, read=task.read_timeout)
         for left in reversed(range(HOSTED + 1)):
-            used: list[Connection] = []
             with contextlib.ExitStack() as attempt:
-
-                def waits(connection: Connection, attempt: Any = attempt, used: Any = used) -> None:
-                    used.append(connection)
-                    attempt.enter_context(context.abortable(partial(shut, connection.sock)))
-                    notice(connection.sock)
-
+                wait = _Abortable(attempt, context, notice)
                 try:
-                    with waiting(waits, gate.TIMES * task.read_timeout):
+                    with waiting(wait):
                         response = manager.urlopen(
                             "GET", _bare(url), headers=headers, redirect=False, retries=False,
                             preload_content=False, decode_content=False, timeout=timeout,
                         )  # fmt: skip
                 except Exception as error:
                     context.check()
-                    fresh = bool(used) and used[-1].served == 1
-                    if fresh or not left or not _is_stale(error):
+                    if wait.fresh or not left or not _is_stale(error):
                         raise
                     continue
-                answer = Answer(response, used[-1], url)
+                answer = Answer(response, wait.connection, url)
                 stack.push(attempt.pop_all())
                 stack.callback(answer.close)
                 with self._lock:
@@ -170,15 +170,17 @@ class Exchange:
         agent = task.options.user_agent or self._context.user_agent
         headers = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         here = urls.origin(url)
-        if here == urls.origin(source) and (pair := urls.userinfo(source)) is not None:
+        pair = urls.userinfo(url)
+        if pair is None and here == urls.origin(source):
+            pair = urls.userinfo(source)
+        if pair is not None:
             headers["Authorization"] = basic(pair)
         if here == self._home:
             if task.credentials is not None:
                 headers["Authorization"] = basic(task.credentials)
             for name, value in task.headers.items():
-                for known in [known for known in headers if known.lower() == name.lower()]:
-                    del headers[known]
-                headers[name] = value
+                # spelt as ours: urllib3 sends what it takes for two headers twice
+                headers[next((known for known in headers if known.lower() == name.lower()), name)] = value
         with self._lock:
             cookies = self._cookies.header(_bare(url))
         if cookies is not None:
@@ -186,6 +188,31 @@ class Exchange:
             headers[own] = f"{headers[own]}; {cookies}" if own in headers else cookies
         headers.update(conditions)
         return headers
+
+
+class _Abortable(Wait):
+    """Lets a stop reach whatever a request waits at: a proxy, a handshake, the answer."""
+
+    connection: Connection
+
+    def __init__(self, stack: contextlib.ExitStack, context: Context, notice: Notice) -> None:
+        super().__init__(gate.TIMES * context.task.read_timeout)
+        self._stack = stack
+        self._context = context
+        self._notice = notice
+        self._dialling = stack.enter_context(contextlib.ExitStack())
+
+    def dialled(self, sock: socket.socket) -> None:
+        # encryption takes the socket's descriptor away from it before it shakes hands
+        other = self._dialling.enter_context(socket.socket(fileno=os.dup(sock.fileno())))
+        self._dialling.enter_context(self._context.abortable(partial(shut, other)))
+        self._notice(other)
+
+    def sent(self, connection: Connection) -> None:
+        self.connection = connection
+        self._stack.enter_context(self._context.abortable(partial(shut, connection.sock)))
+        self._notice(connection.sock)
+        self._dialling.close()
 
 
 class _ExpiredError(Exception):
@@ -257,6 +284,10 @@ def _redirected(raw: gate.Response, url: str, *, downgrade: bool) -> str:
         raise TransferError(Code.REDIRECT_REFUSED, f"a redirect to a {scheme}: URL")
     if scheme == "http" and urls.scheme(url) == "https" and not downgrade:
         raise TransferError(Code.REDIRECT_REFUSED, "a redirect from https to http")
+    if urls.origin(joined) != urls.origin(url):
+        # nobody logs us in to the servers of others
+        parts = urls.split_url(joined)
+        joined = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return joined
 
 

@@ -54,21 +54,35 @@ def classify(error: BaseException) -> TransferError:
             return cause
         if isinstance(cause, SinkError):
             return TransferError(cause.code, cause.message)
-    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain):
-        return TransferError(Code.PROXY, _text(chain[0]))
+    if (code := _proxy_code(chain)) is not None:
+        return TransferError(code, _text(chain[0]))
     for cause in chain:
         if (code := _code(cause)) is not None:
             return TransferError(code, _text(cause))
     return TransferError(Code.INTERNAL, f"{type(error).__name__}: {_text(error)}")
 
 
+def _proxy_code(chain: list[BaseException]) -> Code | None:
+    """The code where a proxy is to blame, whatever the causes are called."""
+    for cause in chain:
+        if isinstance(cause, OSError) and (refused := _TUNNEL.match(str(cause))) is not None:
+            # http.client says no more about a proxy's answer
+            return Code.UNAUTHORIZED if refused[1] == "407" else Code.PROXY
+    # PySocks may not be there
+    socks = {type(cause).__name__ for cause in chain if type(cause).__module__ == "socks"}
+    if any("Auth" in name for name in socks):
+        return Code.UNAUTHORIZED
+    if socks and any(isinstance(cause, socket.gaierror) for cause in chain):
+        return Code.DNS
+    if socks or any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in chain):
+        return Code.PROXY
+    return None
+
+
 def _code(error: BaseException) -> Code | None:
     match error:
         case ssl.SSLCertVerificationError():
             return Code.TLS_CERT
-        case OSError() if (refused := _TUNNEL.match(str(error))) is not None:
-            # http.client says no more about a proxy's answer
-            return Code.UNAUTHORIZED if refused[1] == "407" else Code.PROXY
         case urllib3.exceptions.NameResolutionError() | socket.gaierror() | UnicodeError():
             return Code.DNS
         case urllib3.exceptions.IncompleteRead() | http.client.IncompleteRead():

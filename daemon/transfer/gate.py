@@ -32,12 +32,12 @@ class Lines:
             waiting: bytes = self._file.peek(1)
             if not waiting:
                 break
+            if time.monotonic() > self._until:
+                raise TimeoutError("it comes too slowly to ever end")
             end = waiting.find(b"\n", 0, limit - len(line)) + 1
             line += self._file.read(end or min(len(waiting), limit - len(line)))
             if end:
                 break
-            if time.monotonic() > self._until:
-                raise TimeoutError("a line does not end")
         return bytes(line)
 
 
@@ -57,6 +57,10 @@ class Response(http.client.HTTPResponse):
             # it is None where there is no body
             if isinstance(self.fp, _Gate):
                 self.fp = file
+
+    def guard(self) -> None:
+        """Read what comes through the gate from now on: for the answer of a proxy to CONNECT."""
+        self.fp = _Gate(self.fp, time.monotonic() + self.seconds)
 
     def _read_status(self) -> tuple[str, int, str]:
         # any interim response but a switch of protocols is read over (RFC 9110 section 15.2)
@@ -82,11 +86,17 @@ class _Gate:
         self._count += 1
         if b"\0" in line:
             raise http.client.HTTPException("NUL in the head of a response")
+        if b"\r" in line[:-2]:
+            # to the parser of headers it ends a line, to other readers it does not (RFC 9112 section 2.2)
+            raise http.client.HTTPException("a bare CR in the head of a response")
         if self._count > LINES:
             raise http.client.HTTPException("the head of the response does not end")
         if not line.endswith(b"\n") and len(line) < limit and (line or self._count > 1):
             raise http.client.RemoteDisconnected("the connection ended in the head of the response")
         return line
+
+    def flush(self) -> None:
+        """Nothing is written."""
 
     def close(self) -> None:
         self._file.close()

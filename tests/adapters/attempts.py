@@ -18,6 +18,7 @@ from fetchd.protocol.mailbox import (
     Failed,
     Finished,
     FromWorker,
+    NotModified,
     Options,
     Report,
     Responded,
@@ -26,7 +27,7 @@ from fetchd.protocol.mailbox import (
     Validator,
 )
 
-FINAL = (Finished, Failed, Stopped)
+FINAL = (Finished, NotModified, Failed, Stopped)
 DISTRUST = 2
 """After so many restarts a plain request is sent: a server may answer every range badly."""
 
@@ -91,7 +92,7 @@ class Room:
         self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear, str(self.directory))
         self.attempt.start()
 
-    def end(self, timeout: float = 20.0) -> Finished | Failed | Stopped:
+    def end(self, timeout: float = 20.0) -> Finished | NotModified | Failed | Stopped:
         """Wait for the last report of the attempt."""
         with self._changed:
             assert self._changed.wait_for(self._over, timeout), "no final report"
@@ -101,7 +102,7 @@ class Room:
         assert isinstance(last, FINAL)
         return last
 
-    def run(self, url: str, **fields: Any) -> Finished | Failed | Stopped:
+    def run(self, url: str, **fields: Any) -> Finished | NotModified | Failed | Stopped:
         """A whole attempt."""
         self.begin(url, **fields)
         return self.end()
