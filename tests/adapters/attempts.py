@@ -1,7 +1,7 @@
 """Runs real attempts in this process: a workspace as the supervisor makes it, and every report collected."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -51,7 +51,7 @@ class Room:
         self,
         url: str,
         *,
-        have: int = 0,
+        have: int | Sequence[tuple[int, int]] = 0,
         etag: str | None = None,
         last_modified: str | None = None,
         ca_bundle: str = "",
@@ -63,7 +63,7 @@ class Room:
         }  # fmt: skip
         task = Assign(
             job="job", attempt=1, workspace=str(self.directory), url=url, generation=self.generation,
-            have=[(0, have)] if have else [],
+            have=([(0, have)] if have else []) if isinstance(have, int) else list(have),
             validator=Validator(etag=etag, last_modified=last_modified), **{**values, **fields},
         )  # fmt: skip
         self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear, str(self.directory))

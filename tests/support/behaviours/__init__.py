@@ -5,7 +5,7 @@ with a docstring that says what goes over the wire. Its keyword-only parameters 
 `Origin.add`.
 """
 
-from . import basic, broken, lying, status
+from . import basic, broken, lying, parts, status
 from .table import BEHAVIOURS, checked
 
-__all__ = ["BEHAVIOURS", "basic", "broken", "checked", "lying", "status"]
+__all__ = ["BEHAVIOURS", "basic", "broken", "checked", "lying", "parts", "status"]
