@@ -145,8 +145,10 @@ class Swarm:
     def _join(self) -> None:
         with self._condition:
             lanes = list(self._lanes)
-            for lane in lanes:
-                lane.go()
+            if not self._context.sink.board.complete:
+                # else none of them waits for anything, and their connections may be good for the next attempt
+                for lane in lanes:
+                    lane.go()
         for lane in lanes:
             if lane.thread is not None:
                 lane.thread.join()

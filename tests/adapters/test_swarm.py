@@ -251,3 +251,12 @@ def test_no_more_than_are_allowed(origin: Origin, room: Room) -> None:
     begin(room, origin.add("/f", Resource(size=8 * MIB, seed=1), "paced", rate=2 * MIB), 8, connections=2)
     assert code(room.end()) == OK
     assert origin.max_concurrent == 2
+
+
+def test_the_connection_is_kept_for_the_next_attempt(origin: Origin, room: Room) -> None:
+    """Whoever sees first that all is there does not end the connection under it."""
+    url = origin.add("/f", Resource(size=2 * MIB, seed=1))
+    for _ in range(40):
+        assert code(run(room, url, 0)) == OK
+        room.reports.clear()
+    assert origin.connections == 1
