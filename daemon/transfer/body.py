@@ -37,6 +37,9 @@ HOLD = 0.25
 PIPE = 1 << 20
 F_SETPIPE_SZ = 1031
 
+UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What splice(2) says where a socket cannot be spliced, or a sandbox or kernel does not have the call."""
+
 PATHS = ("splice", "direct", "buffered")
 
 
@@ -144,6 +147,10 @@ class Splice:
             count = os.splice(self._sock.fileno(), writing, limit, flags=os.SPLICE_F_MOVE)
         except BlockingIOError:
             raise TimeoutError("timed out") from None
+        except OSError as error:
+            if error.errno not in UNKNOWN:
+                raise
+            raise UnsupportedError from None
         if not count:
             return 0
         began = stripe.position
@@ -170,7 +177,7 @@ class Splice:
 
 
 class UnsupportedError(Exception):
-    """The file system does not know splice(2); everything read so far has been written."""
+    """Socket, sandbox or file system do not know splice(2); everything read so far has been written."""
 
 
 def _set_receive_timeout(sock: socket.socket, seconds: float) -> None:
@@ -264,7 +271,8 @@ class Body:
         except UnsupportedError:
             self._way.close()
             self._way, self._paths = None, self._paths[1:] or ["buffered"]
-            return stripe.position - before
+            # nothing would mean the end of the body
+            return (stripe.position - before) or self._step(stripe, limit)
 
     def _read_ahead(self) -> int:
         """How many bytes lie in the buffer of the library's file; does not wait for any."""

@@ -27,6 +27,10 @@ from .sink import SinkError, Stripe
 PROGRESS = 1 << 20
 """Bytes that a connection must have brought to be worth another one when it breaks."""
 
+LOOK = 1.0
+"""Seconds between two looks for work while fewer are at it than could be: what was not worth dividing may
+last, and speeds show only in time."""
+
 
 class Lane:
     """One connection's thread: where it asks, and how much it has brought since its last request."""
@@ -131,12 +135,9 @@ class Swarm:
                 self._start(first, answer, context.sink.stripe(first))
                 while len(self._lanes) < want and self._add():
                     pass
-                while self._lanes and not self._over():
-                    now = time.monotonic()
-                    due = self._ramp.due
-                    self._condition.wait(None if due is None else max(0.0, due - now))
-                    if self._lanes and not self._over():
-                        self._adjust()
+                # holes may have been given back after the last lane looked for one
+                while not self._over() and (self._lanes or self._add()):
+                    self._condition.wait(self._adjust())
         finally:
             context.changed = None
             self._join()
@@ -144,8 +145,10 @@ class Swarm:
     def _join(self) -> None:
         with self._condition:
             lanes = list(self._lanes)
-            for lane in lanes:
-                lane.go()
+            if not self._context.sink.board.complete:
+                # else none of them waits for anything, and their connections may be good for the next attempt
+                for lane in lanes:
+                    lane.go()
         for lane in lanes:
             if lane.thread is not None:
                 lane.thread.join()
@@ -157,18 +160,22 @@ class Swarm:
         with self._condition:
             self._condition.notify_all()
 
-    def _adjust(self) -> None:
-        """More or fewer lanes, as the ramp finds out and the supervisor allows."""
+    def _adjust(self) -> float | None:
+        """More or fewer lanes, as the ramp finds out and the supervisor allows; seconds to the next time."""
         context = self._context
         total = self._total or 0
         limited = context.task.rate is not None
-        want = self._ramp.want(time.monotonic(), context.sink.on_hand, total, limited=limited)
+        now = time.monotonic()
+        want = self._ramp.want(now, context.sink.on_hand, total, limited=limited)
         want = min(self._most, max(1, context.connections), want)
         working = [lane for lane in self._lanes if not lane.leave]
         for lane in working[want:]:
             lane.go()
-        while len(working) < want and self._add():
-            working = [lane for lane in self._lanes if not lane.leave]
+        count = len(working)
+        while count < want and self._add():
+            count += 1
+        times = [] if self._ramp.due is None else [max(0.0, self._ramp.due - now)]
+        return min([*times, LOOK] if count < want else times, default=None)
 
     def _lane(self, source: Source) -> Lane:
         self._count += 1
@@ -203,15 +210,18 @@ class Swarm:
     # a lane's own thread
 
     def _serve(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
+        failure = None
         try:
             self._work(lane, answer, stripe)
         except BaseException as error:
-            self._failed(lane, error)
-        finally:
-            lane.room.close()
-            with self._condition:
-                self._lanes.remove(lane)
-                self._condition.notify_all()
+            failure = error
+        lane.room.close()
+        with self._condition:
+            # in one step: of several that fail at once, the last one has to know that it is
+            self._lanes.remove(lane)
+            if failure is not None:
+                self._failed(lane, failure)
+            self._condition.notify_all()
 
     def _work(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
         while stripe is not None:
@@ -237,16 +247,11 @@ class Swarm:
 
     def _ask(self, lane: Lane, stripe: Stripe) -> None:
         """Ask for the lane's stripe and receive it."""
-        source, total = lane.source, self._total
-        assert total is not None
+        source = lane.source
         lane.brought = 0
-        pinned = source.pinned or Validator()
-        wanted = plan.part_headers(stripe.position, stripe.end, pinned)
+        wanted = plan.part_headers(stripe.position, stripe.end, source.pinned or Validator())
         with self._refusals(source), self._exchange.ask(source.url, wanted, lane.waits_at) as answer:
-            verdict = plan.judge_part(pinned, total, stripe.position, answer.head)
-            if isinstance(verdict, plan.Part) and source.pinned is None:
-                verdict = self._compare(source, answer.head)
-            match verdict:
+            match self._judge(source, stripe.position, answer.head):
                 case plan.Changed(why) if source is self._sources[0]:
                     raise _ChangedError(why)
                 case plan.Changed(why):
@@ -264,6 +269,17 @@ class Swarm:
             if source.pinned is not None and error.code in REFUSALS:
                 raise _NoPartsError(error.message) from None
             raise
+
+    def _judge(
+        self, source: Source, start: int, head: plan.Response
+    ) -> plan.Part | plan.NoParts | plan.Changed:
+        assert self._total is not None
+        with self._condition:
+            # what is pinned now: several lanes may have asked a mirror before it answered any of them
+            verdict = plan.judge_part(source.pinned or Validator(), self._total, start, head)
+            if isinstance(verdict, plan.Part) and source.pinned is None:
+                return self._compare(source, head)
+        return verdict
 
     def _compare(self, source: Source, head: plan.Response) -> plan.Part | plan.Changed:
         """A mirror's first answer: its own validator is pinned, what it announces is compared."""
@@ -315,32 +331,39 @@ class Swarm:
         return code in TRANSIENT - FATAL and others and lane.brought >= PROGRESS
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
-        with self._condition:
-            others = [other for other in self._lanes if other is not lane and not other.leave]
-            alive = self._most > 1 and bool(others)
-            match error:
-                case _ChangedError():
-                    self._outcome = plan.Changed(error.why)
-                case SinkError() | StoppedError():
-                    self._error = self._error or error
-                case _NoPartsError():
-                    lane.source.usable = False
-                    if not alive:
-                        self._outcome = self._outcome or plan.NoParts(error.why)
-                case _ if isinstance(error, TransferError) and error.code in FATAL:
-                    self._error = self._error or error
-                case _ if alive:
-                    self._lost(lane, classify(error))
-                case _:
-                    # which source is to blame if this was the last one
-                    self._context.source = lane.source.index
-                    self._error = self._error or error
+        """A lane has ended by an error. Called with the condition held, and without it among the lanes."""
+        ours = lane.source is self._sources[0]
+        if isinstance(error, _NoPartsError) or not ours:
+            lane.source.usable = False
+        alive = any(not other.leave for other in self._lanes)
+        # what others have left, another source may have
+        spare = lane.source.usable is False and any(source.usable for source in self._sources)
+        goes_on = self._most > 1 and (alive or spare)
+        match error:
+            case _ChangedError():
+                self._outcome = plan.Changed(error.why)
+            case SinkError() | StoppedError():
+                self._error = self._error or error
+            case _NoPartsError():
+                if not goes_on:
+                    self._outcome = self._outcome or plan.NoParts(error.why)
+            case _ if isinstance(error, TransferError) and error.code in FATAL:
+                self._error = self._error or error
+            case _ if goes_on:
+                self._lost(lane, classify(error))
+            case _ if not ours and not self._sources[0].usable:
+                # the first source is there, but for a plain request only
+                self._outcome = self._outcome or plan.NoParts(classify(error).message)
+            case _:
+                # which source is to blame if this was the last one
+                self._context.source = lane.source.index
+                self._error = self._error or error
 
     def _lost(self, lane: Lane, error: TransferError) -> None:
         """One of several lanes is gone: the ramp does not try for so many again, a mirror not at all."""
-        self._ramp.hold(len([other for other in self._lanes if other is not lane and not other.leave]))
-        if lane.source is not self._sources[0]:
-            lane.source.usable = False
+        if lane.source is self._sources[0]:
+            self._ramp.hold(len([other for other in self._lanes if not other.leave]))
+        else:
             self._context.warn(Code.MIRROR_DIFFERS, f"mirror {lane.source.index}: {error.message}")
 
 

@@ -151,7 +151,7 @@ def test_a_resumed_attempt(
 
 def test_every_behaviour_is_tried() -> None:
     matrix = {case.behaviour for case in CASES}
-    elsewhere = {"hold", "stall", "hold_then_cut"}
+    elsewhere = {"hold", "stall", "hold_then_cut"} | {n for n in BEHAVIOURS if n.startswith("lane_")}
     assert {row[0] for row in FRESH} | {row[0] for row in RESUMED} | matrix | elsewhere == set(BEHAVIOURS)
 
 

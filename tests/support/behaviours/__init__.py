@@ -5,7 +5,20 @@ with a docstring that says what goes over the wire. Its keyword-only parameters 
 `Origin.add`.
 """
 
-from . import basic, broken, changing, chunks, coded, connections, heads, lying, ranges, redirects, status
+from . import (
+    basic,
+    broken,
+    changing,
+    chunks,
+    coded,
+    connections,
+    heads,
+    lying,
+    parts,
+    ranges,
+    redirects,
+    status,
+)
 from .table import BEHAVIOURS, checked
 
 __all__ = [
@@ -19,6 +32,7 @@ __all__ = [
     "connections",
     "heads",
     "lying",
+    "parts",
     "ranges",
     "redirects",
     "status",
