@@ -29,8 +29,8 @@ class Case:
     `contents` are what may be in the file at the end, the object as it is asked for first, unless said
     otherwise. `checked`: with the checksum of the object. `secret`: without a checksum nobody could tell
     which bytes are right, so those of a failed attempt are not looked at. `warm`: an attempt before it has
-    left connections. `times`: with retries, the server behaves after so many visits (0: not tried). `tls`: over TLS too,
-    or "only". `fields` are those of `Assign`.
+    left connections. `times`: with retries, the server behaves after so many visits (0: not tried).
+    `tls`: over TLS too, or "only". `fields` are those of `Assign`.
     """
 
     behaviour: str

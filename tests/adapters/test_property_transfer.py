@@ -15,6 +15,7 @@ from support.origin import Origin, Resource, Step
 from fetchd.protocol.mailbox import Finished
 
 from .attempts import room as rooms
+from .trials import PATHS
 
 SIZE = 3 << 20
 EXAMPLES = 200
@@ -69,10 +70,12 @@ def versions(story: list[Visit]) -> list[Resource]:
     story=st.lists(visits, max_size=8),
     stops=st.lists(offsets, max_size=3),
     segments=st.integers(1, 8),
+    path=st.sampled_from(sorted(PATHS)),
 )
-def test_the_file_is_one_version(story: list[Visit], stops: list[int], segments: int) -> None:
+def test_the_file_is_one_version(story: list[Visit], stops: list[int], segments: int, path: str) -> None:
     known = versions(story)
     with Origin() as origin, rooms() as room:
+        room.paths = PATHS[path]
         steps = [Step(there, name, **options) for there, visit in zip(known, story, strict=False)
                  for name, options in [visit.answer]]  # fmt: skip
         url = origin.script("/f", *steps, Step(known[-1]))
