@@ -4,6 +4,7 @@ Versions follow each other and are told apart by their ETags; connections break 
 attempts are stopped in the middle, in one piece or in segments.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from .attempts import room as rooms
 from .trials import PATHS
 
 SIZE = 3 << 20
-EXAMPLES = 200
+EXAMPLES = int(os.environ.get("FETCHD_STORIES", "200"))
 TRIES = 30
 
 offsets = st.one_of(st.integers(0, SIZE), st.sampled_from([0, 1, 1 << 20, 2 << 20, SIZE - 1]))
