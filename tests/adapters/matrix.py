@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .trials import Trial
 
-FIRST, CELL = 48, 19
+FIRST, CELL = 60, 19
 
 
 def line(first: str, cells: Iterable[str]) -> None:

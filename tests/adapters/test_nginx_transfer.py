@@ -14,6 +14,7 @@ from fetchd.protocol.mailbox import Failed, Finished, Responded, Restart
 
 from .attempts import Room
 from .attempts import room as rooms
+from .trials import PATHS
 
 OBJECT = Pattern((6 << 20) + 12_345, 1)
 
@@ -42,14 +43,18 @@ def connections(nginx: Nginx) -> set[int]:
     return {one.laddr.port for one in found if one.raddr and one.raddr.port == nginx.http_port}
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("place", ["f", "norange/f"])
-def test_a_file(nginx: Nginx, room: Room, segments: int, place: str) -> None:
+def test_a_file(nginx: Nginx, room: Room, segments: int, place: str, path: str) -> None:
+    room.paths = PATHS[path]
     write_content(nginx.www / "f", OBJECT)
     got(room, room.run(nginx.url(place), segments=segments))
     assert room.of(Restart) == []
 
 
-def test_over_tls(nginx: Nginx, https: Certificates, room: Room, segments: int) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_over_tls(nginx: Nginx, https: Certificates, room: Room, segments: int, path: str) -> None:
+    room.paths = PATHS[path]
     write_content(nginx.www / "f", OBJECT)
     url = nginx.url("f", https=True)
     got(room, room.run(url, segments=segments, ca_bundle=str(https.authority)))

@@ -4,6 +4,7 @@ Versions follow each other and are told apart by their ETags; connections break 
 attempts are stopped in the middle, in one piece or in segments.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,10 @@ from support.origin import Origin, Resource, Step
 from fetchd.protocol.mailbox import Finished
 
 from .attempts import room as rooms
+from .trials import PATHS
 
 SIZE = 3 << 20
-EXAMPLES = 200
+EXAMPLES = int(os.environ.get("FETCHD_STORIES", "200"))
 TRIES = 30
 
 offsets = st.one_of(st.integers(0, SIZE), st.sampled_from([0, 1, 1 << 20, 2 << 20, SIZE - 1]))
@@ -69,10 +71,12 @@ def versions(story: list[Visit]) -> list[Resource]:
     story=st.lists(visits, max_size=8),
     stops=st.lists(offsets, max_size=3),
     segments=st.integers(1, 8),
+    path=st.sampled_from(sorted(PATHS)),
 )
-def test_the_file_is_one_version(story: list[Visit], stops: list[int], segments: int) -> None:
+def test_the_file_is_one_version(story: list[Visit], stops: list[int], segments: int, path: str) -> None:
     known = versions(story)
     with Origin() as origin, rooms() as room:
+        room.paths = PATHS[path]
         steps = [Step(there, name, **options) for there, visit in zip(known, story, strict=False)
                  for name, options in [visit.answer]]  # fmt: skip
         url = origin.script("/f", *steps, Step(known[-1]))
