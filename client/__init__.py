@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .link import ClientClosedError as ClientClosedError
     from .replay import EventStream as EventStream
     from .session import Event as Event
+    from .specs import JobOptions as JobOptions
     from .sync import Client as Client
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "EventStream": "fetchd.client.replay",
     "FetchdError": "fetchd.protocol.errors",
     "Job": "fetchd.client.jobs",
+    "JobOptions": "fetchd.client.specs",
     "JobSnapshot": "fetchd.protocol.job",
     "Result": "fetchd.client.jobs",
     "State": "fetchd.protocol.job",

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
+
+from msgspec.structs import replace
 
 from fetchd.protocol import control
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.job import Cleanup, JobSnapshot, Policy, State
+from fetchd.protocol.job import JobSnapshot, State
 
 from .background import Background
 from .jobs import Job
@@ -24,7 +26,7 @@ from .locate import Finder
 from .pool import Pool
 from .replay import EventStream
 from .session import RESEND_AFTER
-from .specs import batches, new_job
+from .specs import JobOptions, batches, new_job
 from .stream import Follower, Subscription
 from .watch import BATCH
 
@@ -84,36 +86,13 @@ class Client:
 
     # -- jobs
 
-    def submit(
-        self,
-        url: str,
-        *,
-        directory: str | os.PathLike[str] | None = None,
-        name: str | None = None,
-        checksum: str | None = None,
-        id: str | None = None,  # noqa: A002
-        if_exists: Policy = "fail",
-        priority: int = 0,
-        retries: int = 8,
-        headers: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        umask: int | None = None,
-        cleanup: Cleanup | None = None,
-        keep_partial: bool | None = None,
-    ) -> Job:
+    def submit(self, url: str, **options: Unpack[JobOptions]) -> Job:
         """Submit one download; when this returns, the daemon has it on disk.
 
-        `directory` is the current one by default, `name` comes from the response by default, `checksum` is
-        ALGORITHM:HEX, `priority` −100 to 100 with the higher first. With an `id` of the caller's choice a
-        repeated submit of the same thing is answered with the job that exists, of another thing with
-        `conflict`. `keep_partial` says whether the bytes of a failed download are kept for a retry (else they
-        are where it could resume from them); `cleanup` says it for success too.
+        The options are those of `JobOptions`. With an `id` of the caller's choice a repeated submit of the
+        same thing is answered with the job that exists, of another thing with `conflict`.
         """
-        job = new_job(
-            url, directory=directory, name=name, checksum=checksum, id=id, if_exists=if_exists,
-            priority=priority, retries=retries, headers=headers, labels=labels, umask=umask,
-            cleanup=cleanup, keep_partial=keep_partial,
-        )  # fmt: skip
+        job = new_job(url, **options)
         return self._submit([job])[0]
 
     def submit_many(self, specs: Iterable[str | Mapping[str, Any]]) -> builtins.list[Job]:
@@ -269,6 +248,30 @@ class Client:
         for start in range(0, len(ids), BATCH):
             outcomes += self._call(verb(ids=ids[start : start + BATCH]), control.Outcomes).jobs
         return outcomes
+
+    # -- limits of speed
+
+    def limit(
+        self, rate: int | None, *, ids: Iterable[Job | str] = (), host: str | None = None
+    ) -> control.LimitsInForce:
+        """Limit the speed from now on: of jobs, of a host (`host` or `host:port`), or of everything together.
+
+        `rate` is in bytes a second, None lifts the limit. The answer is what is in force, with an outcome for
+        each job, in order.
+        """
+        wanted = _ids(ids)
+        if wanted and host is not None:
+            raise ValueError("limit jobs or a host, not both")
+        outcomes: builtins.list[control.Outcome] = []
+        for start in range(0, max(1, len(wanted)), BATCH):
+            request = control.Limit(rate=rate, ids=wanted[start : start + BATCH], host=host)
+            answer = self._call(request, control.LimitsInForce)
+            outcomes += answer.jobs
+        return replace(answer, jobs=outcomes)
+
+    def limits(self) -> control.LimitsInForce:
+        """The limits of speed in force, in bytes a second; that of a job is in its snapshot's `options`."""
+        return self._call(control.Limits(), control.LimitsInForce)
 
     # -- news
 

@@ -1,5 +1,6 @@
 """Fixtures for all tiers, and the check after every test that it left nothing behind."""
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from support.tmp import TempDir
 import fetchd.protocol
 
 DaemonFactory = Callable[..., DaemonProcess]
+
+
+def pytest_configure() -> None:
+    """Clients send the environment's proxy along: the tests' servers are not to be asked for through one."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
 
 
 def pytest_report_header() -> str:

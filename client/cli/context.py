@@ -103,18 +103,45 @@ class Pairs(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
-    """Seconds from `90`, `2h`, `1h30m`."""
+    """Seconds from `90`, `2h`, `1h30m`. With `positive` more than none and at most 366 days."""
 
     name = "duration"
+
+    def __init__(self, *, positive: bool = False) -> None:
+        self.positive = positive
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Parse."""
         if isinstance(value, float):
             return value
         try:
-            return text.parse_duration(str(value))
+            seconds = text.parse_duration(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if self.positive and not 0 < seconds <= 366 * 86400:
+            self.fail(f"{value!r} is not more than 0 and at most 366 days", param, ctx)
+        return seconds
+
+
+class Amount(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """Bytes from `500K`, or with `rate` bytes a second from `500K/s`; `least` is the smallest allowed."""
+
+    def __init__(self, *, rate: bool = False, least: int = 0) -> None:
+        self.name = "rate" if rate else "size"
+        self.parse = text.parse_rate if rate else text.parse_size
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse."""
+        if isinstance(value, int):
+            return value
+        try:
+            count = self.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if count < self.least:
+            self.fail(f"{value!r} would let nothing through", param, ctx)
+        return count
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2

@@ -4,11 +4,13 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
+
 from fetchd.client.jobs import failure
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.job import JobSnapshot
+from fetchd.protocol.job import JobError, JobSnapshot
 
-from . import exits
+from . import exits, text
 from .interrupt import Act, Interrupts, Presses
 from .jobs import completed_line
 from .output import error_json, error_lines, json_line
@@ -33,6 +35,7 @@ class Following:
         self._presses = presses
         self._as_json = as_json
         self._interrupts = Interrupts(first)
+        self._warnings = Warnings(view, as_json=as_json)
         self._there: bool | None = None  # None: not met yet
 
     def run(self) -> int:
@@ -56,6 +59,7 @@ class Following:
         now = time.monotonic()
         for event in events:
             self._view.show(event, now)
+            self._warnings.hear(event.snapshot)
         for job_id, snapshot in follower.finished.items():
             if job_id not in self.ended:
                 self.ended[job_id] = snapshot
@@ -96,6 +100,26 @@ class Following:
         if self._there is not None:
             say_connection(self._view, there)
         self._there = there if there or self._there else None
+
+
+class Warnings:
+    """Says once what a job was warned of; the snapshots repeat it."""
+
+    def __init__(self, view: View, *, as_json: bool) -> None:
+        self._view = view
+        self._as_json = as_json
+        self._said: dict[str, JobError] = {}
+
+    def hear(self, job: JobSnapshot | None) -> None:
+        """A job as it is now."""
+        if job is None or job.warning is None:
+            return
+        if self._said.get(job.id) != job.warning:
+            warning = self._said[job.id] = job.warning
+            if self._as_json:
+                self._view.line(json_line({"warning": {**to_builtins(warning), "job": job.id}}))
+            else:
+                self._view.alert(f"{job.id}: warning: {text.clean(f'{warning.code}: {warning.message}')}")
 
 
 def say_end(view: View, snapshot: JobSnapshot, *, as_json: bool) -> None:

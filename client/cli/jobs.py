@@ -2,7 +2,7 @@
 
 import click
 
-from fetchd.protocol.job import JobSnapshot, State
+from fetchd.protocol.job import JobSnapshot, Reason, State
 
 from . import exits, text
 from .completion import job_ids
@@ -10,6 +10,12 @@ from .context import Duration, Pairs, Reach, Since, json_option, reaches_daemon,
 from .output import describe, job_json, note, print_json, report, table
 
 HEAD = ("ID", "STATE", "DONE", "SIZE", "SPEED", "LEFT", "NAME")
+
+BECAUSE = {
+    Reason.HOST_PARKED: "the server asked for a break, or fails for every job",
+    Reason.HOST_LIMIT: "as many downloads from this server as allowed are running",
+}
+"""Reasons in more words, where the one does not tell a user what to expect."""
 
 
 @click.command()
@@ -71,11 +77,16 @@ def show(reach: Reach, job_id: str, as_json: bool) -> None:
 
 def _details(job: JobSnapshot) -> list[tuple[str, str]]:
     done = text.percent(job.bytes, job.total)
+    options = dict(job.options)
+    mirrors, limit, expires = (options.pop(name, None) for name in ("mirrors", "limit_rate", "expires"))
     lines: list[tuple[str, str | None]] = [
         ("id", job.id),
         ("state", job.state + (f" ({job.reason})" if job.reason else "")),
+        ("because", BECAUSE.get(job.reason) if job.reason else None),
         ("error", f"{job.error.code}: {job.error.message}" if job.error else None),
+        ("warning", f"{job.warning.code}: {job.warning.message}" if job.warning else None),
         ("url", job.url),
+        *(("mirror", str(mirror)) for mirror in (mirrors if isinstance(mirrors, list) else ())),
         ("path", job.path),
         ("checksum", job.checksum),
         ("size", text.size(job.total)),
@@ -87,7 +98,9 @@ def _details(job: JobSnapshot) -> list[tuple[str, str]]:
         ("priority", str(job.priority)),
         ("group", job.group),
         ("labels", ", ".join(f"{k}={v}" for k, v in job.labels.items()) or None),
-        ("options", ", ".join(f"{k}={v}" for k, v in job.options.items()) or None),
+        ("options", ", ".join(f"{k}={v}" for k, v in options.items()) or None),
+        ("limit", text.speed(limit) if isinstance(limit, int) else None),
+        ("deadline", text.local_time(expires) if isinstance(expires, int) else None),
         ("submitted", text.local_time(job.created)),
         ("started", text.local_time(job.started)),
         ("finished", text.local_time(job.finished)),
@@ -126,5 +139,7 @@ def wait(reach: Reach, ids: tuple[str, ...], timeout: float | None, any_one: boo
 
 def completed_line(job: JobSnapshot) -> str:
     """Where a delivered file is."""
+    if job.reason is Reason.NOT_MODIFIED:
+        return f"{job.id}: not modified, kept {text.clean(job.path or '?')}"
     skipped = f", {job.reason}" if job.reason else ""
     return f"{job.id}: completed{skipped}: {text.clean(job.path or '?')} ({text.size(job.bytes)})"

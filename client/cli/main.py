@@ -32,6 +32,7 @@ COMMANDS = {
     "cancel": "fetchd.client.cli.verbs:cancel",
     "retry": "fetchd.client.cli.verbs:retry",
     "rm": "fetchd.client.cli.verbs:rm",
+    "limit": "fetchd.client.cli.limit:limit",
     "stats": "fetchd.client.cli.stats:stats",
     "workspace": "fetchd.client.cli.workspace:workspace",
     "daemon": "fetchd.client.cli.daemon:daemon",

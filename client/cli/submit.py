@@ -1,68 +1,40 @@
 """`fetchd get` and `fetchd add`: submit downloads, and follow them or not."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fetchd.protocol.job import JobSnapshot, Policy
+from fetchd.protocol.job import JobSnapshot
 
 from . import exits
-from .context import Pairs, Reach, json_option, reaches_daemon
+from .context import Reach, json_option, reaches_daemon
+from .options import SINGLE, job_options, wishes
 from .output import job_json, print_json
 from .progress import MODES
 
 if TYPE_CHECKING:
     from fetchd.client.sync import Client
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-OPTIONS = [
-    click.option("-o", "--output", metavar="NAME", help="Name of the file, or its path (single URL)."),
-    click.option("-d", "--directory", metavar="DIR", help="Where to put the files; default: here."),
-    click.option("--checksum", metavar="ALGORITHM:HEX", help="What the content must have (single URL)."),
-    click.option("--header", "headers", multiple=True, type=Pairs(":", "'NAME: VALUE'"),
-                 metavar="'NAME: VALUE'", help="Send this request header (repeatable)."),
-    click.option("--label", "labels", multiple=True, type=Pairs("=", "KEY=VALUE"), metavar="KEY=VALUE",
-                 help="Attach this to the job (repeatable)."),
-    click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Higher runs first."),
-    click.option("--retries", type=click.IntRange(0, 1000), default=8, show_default=True,
-                 help="Attempts after failures that may pass."),
-    click.option("--if-exists", type=click.Choice(get_args(Policy)), default="fail", show_default=True,
-                 help="What to do if there is a file with this name."),
-    click.option("--keep-partial/--no-keep-partial", default=None,
-                 help="Keep what was fetched if it fails, for a retry; default: if it could be resumed."),
-    click.option("--id", "job_id", metavar="ID",
-                 help="The job's correlation ID: makes repeating the command harmless (single URL)."),
-]  # fmt: skip
-
-
-def job_options(command: F) -> F:
-    """Give a command the options that describe a job; they arrive as keyword arguments."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
-
 
 def specs(
-    urls: Iterable[str], *, single: bool, output: str | None, directory: str | None, checksum: str | None,
-    headers: tuple[tuple[str, str], ...], labels: tuple[tuple[str, str], ...], priority: int, retries: int,
-    if_exists: str, keep_partial: bool | None, job_id: str | None,
+    urls: Iterable[str], *, single: bool, stdin: bool = False, output: str | None, directory: str | None,
+    **options: Any,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """The arguments of `Client.submit` for each URL. `single`: there is exactly one."""
-    only_one = {"-o": output, "--checksum": checksum, "--id": job_id}
-    for option, value in only_one.items():
-        if value is not None and not single:
+    """The arguments of `Client.submit` for each URL.
+
+    `single`: there is exactly one. `stdin`: the URLs come from there, so that nothing else can.
+    """
+    for option, parameter in SINGLE.items():
+        if not single and (output if parameter == "output" else options[parameter]):
             raise click.UsageError(f"{option} goes with a single URL")
+    if not single and options["checksum"] and ":@" not in options["checksum"]:
+        raise click.UsageError("--checksum goes with a single URL, or with ALGORITHM:@URL of a list")
     name, where = place(output, directory)
-    for url in urls:
-        yield {
-            "url": url, "directory": where, "name": name, "checksum": checksum, "id": job_id,
-            "if_exists": if_exists, "priority": priority, "retries": retries, "headers": dict(headers),
-            "labels": dict(labels), "keep_partial": keep_partial,
-        }  # fmt: skip
+    asked = {"directory": where, "name": name, **wishes(options, stdin=stdin)}
+    return ({"url": url, **asked} for url in urls)
 
 
 def place(output: str | None, directory: str | None) -> tuple[str | None, str]:
@@ -131,7 +103,8 @@ def add(reach: Reach, urls: tuple[str, ...], source: Any, as_json: bool, **optio
     if not urls and source is None:
         raise click.UsageError("nothing to add: give URLs, or a list with -i FILE or -")
     listed = source is not None or "-" in urls
-    wanted = specs(_all_urls(urls, source), single=len(urls) == 1 and not listed, **options)
+    stdin = "-" in urls or getattr(source, "name", None) == sys.stdin.name
+    wanted = specs(_all_urls(urls, source), single=len(urls) == 1 and not listed, stdin=stdin, **options)
     shown: list[JobSnapshot] = []
     try:
         with reach() as client:

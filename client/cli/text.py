@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 from fetchd.protocol.job import JobSnapshot
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)(?:B|([KMGT])(?:iB)?)?", re.IGNORECASE | re.ASCII)
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SPAN = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
 
@@ -71,6 +73,23 @@ def parse_duration(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"{text!r} is not a duration such as 90, 30s, 2h or 1h30m")
     return seconds
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `1048576`, `500K`, `1.5G` or `2GiB`; K, M, G and T are powers of 1024. Raises ValueError."""
+    found = _AMOUNT.fullmatch(text)
+    count = -1 if found is None else round(float(found[1]) * _FACTORS.get((found[2] or "").upper(), 1))
+    if not 0 <= count < 2**53:
+        raise ValueError(f"{text!r} is not a size such as 4096, 500K, 20M or 1.5G")
+    return count
+
+
+def parse_rate(text: str) -> int:
+    """Bytes a second from `500K` or `500K/s`, as `parse_size`. Raises ValueError."""
+    try:
+        return parse_size(text.removesuffix("/s"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a rate such as 500K, 2M/s or 1.5G (bytes a second)") from None
 
 
 def parse_since(text: str, now: int) -> int:

@@ -11,7 +11,7 @@ from fetchd.protocol.job import TERMINAL, JobSnapshot, State
 from . import exits
 from .completion import job_ids
 from .context import Reach, json_option, reaches_daemon, resolve
-from .follow import Following, say_connection, say_end
+from .follow import Following, Warnings, say_connection, say_end
 from .interrupt import Act, Presses, catching, waking
 from .output import event_json, job_json, json_line, print_json
 from .progress import MODES, View, make_view
@@ -66,6 +66,7 @@ class Everything:
         self._as_json = as_json
         self._listed: dict[str, int] = {}
         self._there = True
+        self._warnings = Warnings(view, as_json=as_json)
 
     def run(self, client: "Client") -> int:
         """Follow until Ctrl-C; the exit code."""
@@ -93,12 +94,14 @@ class Everything:
         self._listed = {job.id: job.revision for job in jobs}
         for job in reversed(jobs):
             self._view.show(snapshot_event("", job), time.monotonic())
+            self._warnings.hear(job)
 
     def _show(self, event: "Event") -> None:
         job = event.snapshot
         if job is None or (event.revision is not None and event.revision <= self._listed.get(job.id, 0)):
             return
         self._view.show(event, time.monotonic())
+        self._warnings.hear(job)
         if job.state in TERMINAL:
             self._listed.pop(job.id, None)
             self.ended[job.id] = job

@@ -113,6 +113,11 @@ class Gates:
         return job.state, job.reason
 
 
+def opens(gate: Gate | None, ahead: int) -> int | None:
+    """When a gate opens by itself, in wall-clock µs where that is `ahead` of the boot-time clock, or None."""
+    return None if gate is None or gate.until is None else gate.until + ahead
+
+
 def holding(lane: Lane) -> tuple[tuple[Kind, str], ...]:
     """(kind, name) of all gates that would hold this lane."""
     return (

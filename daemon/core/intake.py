@@ -5,7 +5,6 @@ then the core. Secrets are split off here and never reach the core's records.
 """
 
 import hashlib
-import re
 import string
 
 from msgspec import Struct, to_builtins
@@ -18,11 +17,11 @@ from fetchd.protocol.job import JobSpec
 from fetchd.protocol.mailbox import Options, Secrets
 
 from . import names
+from .options import check_url, split_off
 
 SCHEMES = frozenset({"http", "https"})
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 
-ALGORITHMS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32, "blake2b": 128}
+ALGORITHMS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32, "blake2b": 128, "blake3": 64}
 """Checksum algorithms and the length of their digest in hex digits."""
 
 
@@ -44,43 +43,60 @@ class Intake(Struct, frozen=True, kw_only=True):
     options: Options = Options()
 
 
-def check(job_id: str, spec: JobSpec, hash_key: bytes) -> Intake:
-    """A checked job, or `FetchdError` with the code of what is wrong."""
+def check(job_id: str, spec: JobSpec, hash_key: bytes, schemes: frozenset[str] = SCHEMES) -> Intake:
+    """A checked job, or `FetchdError` with the code of what is wrong.
+
+    `schemes` are those that the installed transfers handle, in lower case.
+    """
     if not is_correlation_id(job_id):
         raise FetchdError(Code.INVALID_ID, f"{job_id!r} is not a correlation ID")
-    scheme, colon, _ = spec.url.partition(":")
-    if colon and SCHEME.match(scheme) and scheme.lower() not in SCHEMES:
-        raise FetchdError(Code.UNSUPPORTED_SCHEME, f"no transfer handles {scheme}: URLs")
-    parts = urls.split_url(spec.url)
+    shown, options, hidden = split_off(spec, schemes, check_headers(spec.headers))
     if not spec.directory.startswith("/") or "\0" in spec.directory:
         raise FetchdError(Code.INVALID_DIRECTORY, f"{spec.directory!r} is not an absolute path")
     if spec.name is not None and not names.is_plain(spec.name):
         raise FetchdError(Code.INVALID_NAME, f"{spec.name!r} is not one plain file name")
-    shown = urls.redacted(parts)
-    plain, _, fragment = spec.url.partition("#")
+    fragment = spec.url.partition("#")[2]
     checksum = parse_checksum(spec.checksum) if spec.checksum else _fragment_checksum(fragment)
-    hidden = Secrets(url=None if plain == shown else plain, headers=check_headers(spec.headers))
     return Intake(
         id=job_id,
         spec=spec,
         url=shown,
-        host=urls.host_key(parts),
+        host=urls.host_key(urls.split_url(spec.url)),
         checksum=checksum,
         spec_hash=hash_spec(spec, hash_key),
-        secrets=encode(hidden) if hidden.url or hidden.headers else None,
+        secrets=None if hidden == Secrets() else encode(hidden),
         directory=spec.directory,
+        options=options,
     )
 
 
 def parse_checksum(text: str) -> str:
-    """`algorithm:hex` in lower case, or `invalid_checksum`."""
-    algorithm, colon, digest = text.strip().lower().partition(":")
+    """`algorithm:hex` in lower case or `algorithm:@URL`, or `invalid_checksum`."""
+    algorithm, colon, digest = text.strip().partition(":")
+    algorithm = algorithm.lower()
     if not colon or algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
         raise FetchdError(Code.INVALID_CHECKSUM, f"a checksum is ALGORITHM:HEX with one of {known}")
+    if digest.startswith("@"):
+        return f"{algorithm}:@{_checksum_list(digest[1:])}"
+    return _checksum(algorithm, digest.lower())
+
+
+def _checksum(algorithm: str, digest: str) -> str:
     if len(digest) != ALGORITHMS[algorithm] or set(digest) - set(string.hexdigits):
         raise FetchdError(Code.INVALID_CHECKSUM, f"{algorithm} has {ALGORITHMS[algorithm]} hex digits")
     return f"{algorithm}:{digest}"
+
+
+def _checksum_list(url: str) -> str:
+    try:
+        _, shown = check_url(url, SCHEMES)
+    except FetchdError as error:
+        raise FetchdError(Code.INVALID_CHECKSUM, f"the list of checksums: {error.message}") from None
+    if urls.userinfo(url) is not None or "=***" in shown:
+        text = "the URL of a list of checksums is shown: no user, password or signature may be in it"
+        raise FetchdError(Code.INVALID_CHECKSUM, text)
+    return shown
 
 
 def _fragment_checksum(fragment: str) -> str | None:
@@ -88,7 +104,7 @@ def _fragment_checksum(fragment: str) -> str | None:
     algorithm, equals, digest = fragment.partition("=")
     if not equals or algorithm.lower() not in ALGORITHMS:
         return None
-    return parse_checksum(f"{algorithm}:{digest.partition('&')[0]}")
+    return _checksum(algorithm.lower(), digest.partition("&")[0].lower())
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
@@ -119,6 +135,7 @@ FORBIDDEN_HEADERS = frozenset(
 def hash_spec(spec: JobSpec, key: bytes) -> bytes:
     """A keyed hash that tells equal specifications without keeping their secrets."""
     plain = to_builtins(spec)
+    # what may be there with its default, and what has no order
     plain["headers"] = sorted(plain.get("headers", {}).items())
     plain["labels"] = sorted(plain.get("labels", {}).items())
     plain["cleanup"] = sorted(plain.get("cleanup", {}).items())

@@ -1,5 +1,7 @@
 """How a job looks from outside."""
 
+from msgspec import to_builtins
+
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import JobError, JobSnapshot, Reason, State
 
@@ -17,10 +19,12 @@ def snapshot(
     run: Run | None = None,
     workspace: str | None = None,
     seq: int = 0,
+    not_before: int | None = None,
 ) -> JobSnapshot:
     """The snapshot of a job.
 
-    `shown` is its state behind its gates, `run` its attempt if there is one, `workspace` where that is now.
+    `shown` is its state behind its gates, `run` its attempt if there is one, `workspace` where that is now,
+    `not_before` when what holds it is over.
     """
     state, reason = shown or (job.state, job.reason)
     on_hand, total, speed = job.bytes, job.total, None
@@ -43,6 +47,7 @@ def snapshot(
             "priority": job.priority,
             "retries": job.retries,
             "secrets": job.secret,
+            **_asked(job),
         },
         group=job.group or None,
         labels=job.labels,
@@ -57,12 +62,24 @@ def snapshot(
         created=job.created,
         started=job.started,
         finished=job.finished,
-        not_before=job.wait_since + job.wait_for if job.wait_for else None,
+        not_before=job.wait_since + job.wait_for if job.wait_for else not_before,
         bytes_wasted=min(job.wasted, MAX_INT),
         revision=job.revision,
         seq=seq,
         warning=None if job.warning_code is None else JobError(job.warning_code, job.warning_message or ""),
     )
+
+
+def _asked(job: Job) -> dict[str, object]:
+    """What was asked for beyond the ordinary. Mirrors and proxy are stored as they may be shown."""
+    asked: dict[str, object] = to_builtins(job.options)
+    if "mirrors" in asked:
+        asked["mirrors"] = list(job.options.mirrors)
+    if job.limit_rate:
+        asked["limit_rate"] = job.limit_rate
+    if job.deadline:
+        asked["expires"] = job.deadline
+    return asked
 
 
 def eta(on_hand: int, total: int | None, speed: float | None) -> float | None:

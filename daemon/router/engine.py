@@ -162,7 +162,7 @@ class Engine:
     def _sort(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Event):
-                body = encode(snapshot(command.job))
+                body = encode(snapshot(command.job, shown=self.core.gates.shown(command.job)))
                 self._batch.append((command, body))
                 self._effects.append(lambda event=command, body=body: self.announce(event, body))  # type: ignore[misc]
             elif isinstance(command, Durable):

@@ -83,6 +83,7 @@ class Store:
         self.record: list[control.PastEvent] = []
         self.kept_from = 0  # what happened up to this revision is not in the record any more
         self.lineage = "l"
+        self.limits: dict[str, int] = {}  # by host; "" is everything together
 
 
 class Peer:
@@ -236,6 +237,10 @@ class Peer:
                 if request.all:
                     return control.Outcomes(jobs=[], intent=1)
                 return control.Outcomes(jobs=[self._apply(type(request), job_id) for job_id in request.ids])
+            case control.Limits():
+                return self._limits()
+            case control.Limit():
+                return self._limit(request)
             case control.Replay():
                 return self._replay(request)
             case control.Stats():
@@ -263,6 +268,26 @@ class Peer:
         self._change(job_id, VERBS[verb], True, {})
         job = self.store.jobs[job_id]
         return control.Outcome(id=job_id, state=job.state, revision=job.revision)
+
+    def _limits(self, jobs: list[control.Outcome] | None = None) -> control.LimitsInForce:
+        limits = dict(self.store.limits)
+        return control.LimitsInForce(total=limits.pop("", None), hosts=limits, jobs=jobs or [])
+
+    def _limit(self, request: control.Limit) -> control.LimitsInForce:
+        jobs = [self.store.jobs[job_id] for job_id in request.ids]
+        if not jobs:
+            self.store.limits.pop(request.host or "", None)
+            if request.rate is not None:
+                self.store.limits[request.host or ""] = request.rate
+        return self._limits(
+            [
+                control.Outcome(
+                    id=job.id, state=job.state, revision=job.revision,
+                    code="too_late" if job.state in TERMINAL else None,
+                )
+                for job in jobs
+            ]
+        )  # fmt: skip
 
     def _replay(self, request: control.Replay) -> msgspec.Struct:
         store = self.store
@@ -295,9 +320,10 @@ class Peer:
         old = self.store.jobs[job_id]
         job = replace(old, state=state, revision=self.store.revision, seq=old.seq + 1, **fields)
         self.store.jobs[job_id] = job
-        self._note(job, str(state))
+        kind = "warning" if "warning" in fields else str(state)
+        self._note(job, kind)
         if publish:
-            self._publish(job, str(state), job.revision, job)
+            self._publish(job, kind, job.revision, job)
         self._answer_waits()
 
     def _note(self, job: JobSnapshot, kind: str) -> None:

@@ -77,7 +77,7 @@ def test_errors_for_people_and_for_scripts(capsys: pytest.CaptureFixture[str]) -
     [
         ({Code.INVALID_URL, Code.UNSUPPORTED_SCHEME, Code.INVALID_CHECKSUM, Code.INVALID_ID, Code.CONFLICT,
           Code.UNSUPPORTED_FIELD, Code.INVALID_DIRECTORY, Code.INVALID_NAME, Code.BAD_REQUEST,
-          Code.TOO_LARGE}, 2),
+          Code.TOO_LARGE, Code.INVALID_COOKIES}, 2),
         ({Code.NO_DAEMON}, 3),
         ({Code.NO_SUCH_JOB}, 4),
         ({Code.WAIT_TIMEOUT}, 5),

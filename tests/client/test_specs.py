@@ -7,10 +7,11 @@ import click
 import pytest
 
 from fetchd.client.cli.submit import place
-from fetchd.client.specs import ROOM, absolute, batches, current_umask, new_job
+from fetchd.client.specs import ROOM, JobOptions, absolute, batches, current_umask, new_job
 from fetchd.protocol import codec
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
+from fetchd.protocol.job import JobSpec
 
 
 def test_defaults() -> None:
@@ -19,6 +20,40 @@ def test_defaults() -> None:
     assert is_correlation_id(job.id)
     assert job.spec.directory == str(Path.cwd())
     assert job.spec.umask == current_umask()
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match="segmnets"):
+        new_job("http://h/a", segmnets=3)  # type: ignore[call-arg]
+
+
+def test_options_have_the_names_of_the_specification() -> None:
+    made_of_others = {"bearer", "netrc", "cookie_file", "id", "keep_partial"}
+    assert set(JobOptions.__annotations__) - made_of_others == set(JobSpec.__struct_fields__) - {
+        "url",
+        "cookies",
+    }
+    nothing = new_job(
+        "http://h/a", directory="/d", **dict.fromkeys(JobOptions.__annotations__.keys() - {"directory"})
+    )  # type: ignore[misc]
+    assert nothing.spec == JobSpec(url="http://h/a", directory="/d", umask=current_umask())
+
+
+def test_plain_options_go_as_they_are() -> None:
+    spec = new_job(
+        "http://h/a", mirrors=("http://m/a",), segments=4, limit_rate=1024, min_speed=0, min_speed_time=5,
+        deadline=60, max_size=0, connect_timeout=1, read_timeout=2, user_agent="me", credentials=("u", "p"),
+        insecure=True, downgrade=True, if_newer=True, keep_time=False, bearer=None,
+    ).spec  # fmt: skip
+    assert (spec.mirrors, spec.segments, spec.limit_rate, spec.min_speed) == (["http://m/a"], 4, 1024, 0)
+    assert (spec.min_speed_time, spec.deadline, spec.max_size) == (5.0, 60.0, 0)
+    assert (spec.connect_timeout, spec.read_timeout, spec.user_agent) == (1.0, 2.0, "me")
+    assert (spec.credentials, spec.headers) == (("u", "p"), {})
+    assert (spec.insecure, spec.downgrade, spec.if_newer, spec.keep_time) == (True, True, True, False)
+
+
+def test_a_bearer_token_is_a_header() -> None:
+    assert new_job("http://h/a", bearer="t").spec.headers == {"Authorization": "Bearer t"}
 
 
 def test_umask_is_read_and_left_alone() -> None:
@@ -40,6 +75,18 @@ def test_umask_is_read_and_left_alone() -> None:
         ({"name": ""}, Code.BAD_REQUEST),
         ({"directory": "/d/\udcff"}, Code.INVALID_DIRECTORY),
         ({"name": "\udcff"}, Code.BAD_REQUEST),
+        ({"segments": 33}, Code.BAD_REQUEST),
+        ({"segments": "4"}, Code.BAD_REQUEST),
+        ({"limit_rate": 0}, Code.BAD_REQUEST),
+        ({"deadline": float("nan")}, Code.BAD_REQUEST),
+        ({"mirrors": ["http://m/"] * 32}, Code.BAD_REQUEST),
+        ({"credentials": ("a",)}, Code.BAD_REQUEST),
+        ({"credentials": ("a", "b"), "bearer": "t"}, Code.BAD_REQUEST),
+        ({"headers": {"authorization": "x"}, "bearer": "t"}, Code.BAD_REQUEST),
+        ({"cookie_file": "/nonexistent"}, Code.BAD_REQUEST),
+        ({"ca": "/nonexistent"}, Code.BAD_REQUEST),
+        ({"client_certificate": "/"}, Code.BAD_REQUEST),
+        ({"netrc": "/nonexistent"}, Code.BAD_REQUEST),
     ],
 )
 def test_bad_arguments(options: dict[str, object], code: Code) -> None:

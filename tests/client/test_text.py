@@ -67,6 +67,34 @@ def test_bad_durations(written: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "count"),
+    [
+        ("0", 0), ("4096", 4096), ("500K", 512_000), ("500k", 512_000), ("1.5G", 3 << 29), ("2GiB", 2 << 30),
+        ("20M", 20 << 20), ("1T", 1 << 40), ("7B", 7), ("0.5K", 512),
+    ],
+)  # fmt: skip
+def test_sizes_and_rates_are_read(written: str, count: int) -> None:
+    assert text.parse_size(written) == count
+    assert text.parse_rate(written) == text.parse_rate(f"{written}/s") == count
+
+
+BAD_AMOUNTS = ["", "K", "-1", "1,5M", "500KB", "5 M", "1e6", "inf", "nan", "fast", "500iB", "9000T", "٣"]
+
+
+@pytest.mark.parametrize("written", [*BAD_AMOUNTS, "500K/s"])
+def test_bad_sizes(written: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a size such as 4096, 500K"):
+        text.parse_size(written)
+
+
+@pytest.mark.parametrize("written", [*BAD_AMOUNTS, "500K/h", "500K/s/s", "/s"])
+def test_bad_rates(written: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a rate such as 500K, 2M/s") as caught:
+        text.parse_rate(written)
+    assert repr(written) in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("written", "time"),
     [
         ("2026-11-20T16:00:00Z", NOW),

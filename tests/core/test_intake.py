@@ -1,16 +1,34 @@
 """Checking a specification: every error code, and what comes out of a good one."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fetchd.daemon.core import verbs
 from fetchd.daemon.core.intake import ALGORITHMS, FORBIDDEN_HEADERS, Secrets, check, hash_spec
-from fetchd.protocol.codec import encode
+from fetchd.daemon.core.view import snapshot
+from fetchd.protocol import urls
+from fetchd.protocol.codec import decode, encode
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.job import JobSpec
+from fetchd.protocol.job import Cleanup, JobSpec
+from fetchd.protocol.mailbox import Options
+
+from .make import SECOND, moment
 
 KEY = b"k" * 16
 SHA256 = "ab" * 32
+
+
+def pem(label: str, body: str = "TUlJQg==") -> str:
+    return f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n"
+
+
+CERTIFICATE = pem("CERTIFICATE")
+KEY_PEM = pem("PRIVATE KEY")
+COOKIES = "# Netscape HTTP Cookie File\n\n#HttpOnly_.a.test\tTRUE\t/\tTRUE\t0\tsession\tabc\n"
 
 
 def spec(**fields: Any) -> JobSpec:
@@ -43,6 +61,48 @@ def spec(**fields: Any) -> JobSpec:
         ({"headers": {"X": "a\r\nHost: evil"}}, Code.BAD_REQUEST),
         ({"headers": {"X": "a\0"}}, Code.BAD_REQUEST),
         ({"headers": {"X": "日本"}}, Code.BAD_REQUEST),
+        ({"checksum": "blake3:" + "ab" * 64}, Code.INVALID_CHECKSUM),
+        ({"checksum": "crc32:@https://a.test/SUMS"}, Code.INVALID_CHECKSUM),
+        ({"checksum": "sha256:@"}, Code.INVALID_CHECKSUM),
+        ({"checksum": "sha256:@SUMS"}, Code.INVALID_CHECKSUM),
+        ({"checksum": "sha256:@ftp://a.test/SUMS"}, Code.INVALID_CHECKSUM),
+        ({"checksum": "sha256:@https://u:p@a.test/SUMS"}, Code.INVALID_CHECKSUM),
+        ({"checksum": "sha256:@https://a.test/SUMS?token=abc"}, Code.INVALID_CHECKSUM),
+        ({"url": "https://a.test/f#sha256=@https://b.test/SUMS"}, Code.INVALID_CHECKSUM),
+        ({"mirrors": ["b.test/f"]}, Code.INVALID_URL),
+        ({"mirrors": ["ftp://b.test/f"]}, Code.UNSUPPORTED_SCHEME),
+        ({"mirrors": ["https://b.test/f", "file:///etc/passwd"]}, Code.UNSUPPORTED_SCHEME),
+        ({"mirrors": ["https://a.test/f"]}, Code.BAD_REQUEST),
+        ({"mirrors": ["https://b.test/f", "https://b.test/f#again"]}, Code.BAD_REQUEST),
+        ({"mirrors": ["https://b.test/" + "x" * 40_000, "https://c.test/" + "x" * 40_000]}, Code.BAD_REQUEST),
+        ({"proxy": "proxy.test:3128"}, Code.BAD_REQUEST),
+        ({"proxy": "ftp://proxy.test"}, Code.BAD_REQUEST),
+        ({"proxy": "http://"}, Code.BAD_REQUEST),
+        ({"proxy": "http://proxy.test/path"}, Code.BAD_REQUEST),
+        ({"proxy": "http://proxy.test?x=1"}, Code.BAD_REQUEST),
+        ({"proxy": "http://u%0d%0a:p@proxy.test"}, Code.BAD_REQUEST),
+        ({"user_agent": "a\nb"}, Code.BAD_REQUEST),
+        ({"user_agent": " "}, Code.BAD_REQUEST),
+        ({"user_agent": "日本"}, Code.BAD_REQUEST),
+        ({"credentials": ("a:b", "c")}, Code.BAD_REQUEST),
+        ({"credentials": ("a", "b\n")}, Code.BAD_REQUEST),
+        ({"credentials": ("a\0", "b")}, Code.BAD_REQUEST),
+        ({"credentials": ("a", "b"), "headers": {"authorization": "Bearer x"}}, Code.BAD_REQUEST),
+        ({"cookies": "a=b"}, Code.INVALID_COOKIES),
+        ({"cookies": "{}"}, Code.INVALID_COOKIES),
+        ({"if_newer": True, "if_exists": "rename"}, Code.BAD_REQUEST),
+        ({"if_newer": True, "if_exists": "skip"}, Code.BAD_REQUEST),
+        ({"insecure": True, "ca": CERTIFICATE}, Code.BAD_REQUEST),
+        ({"ca": "/etc/ssl/ca.pem"}, Code.BAD_REQUEST),
+        ({"ca": KEY_PEM}, Code.BAD_REQUEST),
+        ({"ca": CERTIFICATE.replace("END", "FIN")}, Code.BAD_REQUEST),
+        ({"client_certificate": CERTIFICATE}, Code.BAD_REQUEST),
+        ({"client_certificate": KEY_PEM}, Code.BAD_REQUEST),
+        ({"client_certificate": CERTIFICATE + pem("ENCRYPTED PRIVATE KEY")}, Code.BAD_REQUEST),
+        (
+            {"client_certificate": CERTIFICATE + pem("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nabc")},
+            Code.BAD_REQUEST,
+        ),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], code: Code) -> None:
@@ -110,3 +170,132 @@ def test_equal_specifications_have_equal_hashes() -> None:
     assert hash_spec(one, KEY) != hash_spec(one, b"other key")
     for other in (spec(headers={"A": "1", "B": "3"}), spec(priority=1), spec(url="https://a.test/g"), spec()):
         assert hash_spec(one, KEY) != hash_spec(other, KEY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "secrets"),
+    [
+        ({"segments": 4, "max_size": 0}, Options(segments=4, max_size=0), None),
+        (
+            {"min_speed": 1024, "min_speed_time": 5.0, "connect_timeout": 2.0, "read_timeout": 3.0},
+            Options(min_speed=1024, min_speed_time=5.0, connect_timeout=2.0, read_timeout=3.0),
+            None,
+        ),
+        (
+            {"user_agent": "me/1", "insecure": True, "downgrade": True, "if_newer": True, "keep_time": False},
+            Options(user_agent="me/1", insecure=True, downgrade=True, if_newer=True, keep_time=False),
+            None,
+        ),
+        ({"mirrors": ["http://b.test/f"]}, Options(mirrors=("http://b.test/f",)), None),
+        (
+            {"mirrors": ["http://b.test/f", "http://u:p@c.test/f?sig=1#x"]},
+            Options(mirrors=("http://b.test/f", "http://c.test/f?sig=***")),
+            Secrets(mirrors=("http://b.test/f", "http://u:p@c.test/f?sig=1")),
+        ),
+        ({"proxy": "http://p.test:3128/"}, Options(proxy="http://p.test:3128"), None),
+        (
+            {"proxy": "SOCKS5H://u:p%40@p.test"},
+            Options(proxy="socks5h://p.test"),
+            Secrets(proxy="socks5h://u:p%40@p.test"),
+        ),
+        ({"credentials": ("u", "p:w")}, Options(), Secrets(credentials=("u", "p:w"))),
+        ({"credentials": ("ü", "")}, Options(), Secrets(credentials=("ü", ""))),
+        ({"cookies": COOKIES}, Options(), Secrets(cookies=COOKIES)),
+        ({"ca": "my authority\n" + CERTIFICATE}, Options(), Secrets(ca="my authority\n" + CERTIFICATE)),
+        (
+            {"client_certificate": CERTIFICATE + pem("EC PRIVATE KEY")},
+            Options(),
+            Secrets(client_certificate=CERTIFICATE + pem("EC PRIVATE KEY")),
+        ),
+    ],
+)
+def test_options_may_be_shown_and_secrets_not(
+    asked: dict[str, Any], options: Options, secrets: Secrets | None
+) -> None:
+    made = check("job", spec(**asked), KEY)
+    assert made.options == options
+    assert (None if made.secrets is None else decode_secrets(made.secrets)) == secrets
+
+
+def decode_secrets(data: bytes) -> Secrets:
+    return decode(data, Secrets)
+
+
+def test_a_list_of_checksums() -> None:
+    made = check("job", spec(checksum="SHA256:@https://a.test/SUMS#top"), KEY)
+    assert (made.checksum, made.secrets) == ("sha256:@https://a.test/SUMS", None)
+
+
+def test_schemes_are_those_that_are_installed() -> None:
+    schemes = frozenset({"http", "ftp"})
+    made = check("job", spec(url="ftp://a.test:21/f", mirrors=["http://b.test/f"]), KEY, schemes)
+    assert made.host == "a.test"
+    with pytest.raises(FetchdError) as caught:
+        check("job", spec(), KEY, schemes)
+    assert caught.value.code is Code.UNSUPPORTED_SCHEME
+
+
+EVERYTHING: dict[str, Any] = {
+    "mirrors": ["http://u:SECRET@b.test/f?token=SECRET"], "segments": 3, "limit_rate": 1024, "min_speed": 1,
+    "min_speed_time": 2.0, "deadline": 60.0, "max_size": 9, "connect_timeout": 1.0, "read_timeout": 1.0,
+    "user_agent": "me", "credentials": ("u", "SECRET"), "cookies": COOKIES.replace("abc", "SECRET"),
+    "proxy": "http://u:SECRET@p.test", "client_certificate": CERTIFICATE + KEY_PEM, "ca": CERTIFICATE,
+    "downgrade": True, "if_newer": True, "keep_time": False,
+}  # fmt: skip
+
+
+def test_what_a_job_keeps_and_shows() -> None:
+    now = moment(7)
+    intake = check("job", spec(**EVERYTHING), KEY)
+    job = verbs._new_job(intake, "uid:1", now)
+    assert (job.limit_rate, job.secret, job.options) == (1024, True, intake.options)
+    assert (job.deadline - now.wall, job.expires - now.mono) == (60 * SECOND, 60 * SECOND)
+    shown = snapshot(job)
+    assert b"SECRET" not in encode(shown) + encode(job)
+    options = decode(encode(shown), type(shown)).options
+    assert options["mirrors"] == ["http://b.test/f?token=***"]
+    assert (options["proxy"], options["limit_rate"]) == ("http://p.test", 1024)
+    assert options["expires"] == job.deadline
+    plain = verbs._new_job(check("job", spec(), KEY), "uid:1", now)
+    assert (plain.deadline, plain.expires, plain.limit_rate, plain.secret) == (0, 0, 0, False)
+    assert not {"mirrors", "segments", "expires", "limit_rate"} & snapshot(plain).options.keys()
+
+
+def test_a_hash_covers_every_field() -> None:
+    hashes = {hash_spec(spec(**{name: value}), KEY) for name, value in EVERYTHING.items()}
+    assert len(hashes | {hash_spec(spec(), KEY), hash_spec(spec(insecure=True), KEY)}) == len(EVERYTHING) + 2
+    swapped = [
+        hash_spec(spec(mirrors=pair), KEY) for pair in (["http://b", "http://c"], ["http://c", "http://b"])
+    ]
+    assert swapped[0] != swapped[1]
+
+
+def test_a_default_that_is_said_is_the_same_as_one_that_is_not() -> None:
+    said = {field: getattr(spec(), field) for field in JobSpec.__struct_fields__}
+    said |= {"cleanup": {"success": None}, "headers": {}, "labels": {}, "mirrors": [], "url": spec().url}
+    assert decode(encode(said), JobSpec).cleanup is not Cleanup()
+    assert hash_spec(decode(encode(said), JobSpec), KEY) == hash_spec(spec(), KEY)
+    assert hash_spec(decode(encode({**said, "deadline": 60}), JobSpec), KEY) == hash_spec(
+        spec(deadline=60.0), KEY
+    )
+
+
+PIECES = st.sampled_from(
+    ["http://", "socks5://", "a.test", "u:p@", "@", ":", "/", "?sig=1", "#", "[::1]", "%00", "\t", "\n",
+     "TRUE", "sha256:", "ab" * 32, "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", " ", "ü", "日"]
+)  # fmt: skip
+TEXTS = st.lists(PIECES, min_size=1, max_size=9).map("".join)
+FIELDS = {
+    "url": TEXTS, "mirrors": st.lists(TEXTS, max_size=3), "checksum": TEXTS, "proxy": TEXTS, "ca": TEXTS,
+    "cookies": TEXTS, "user_agent": TEXTS, "client_certificate": TEXTS,
+    "credentials": st.tuples(TEXTS, TEXTS),
+}  # fmt: skip
+
+
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_whatever_is_asked_for_is_taken_or_refused(fields: dict[str, Any]) -> None:
+    with suppress(FetchdError):  # nothing else may be raised
+        made = check("job", spec(**fields), KEY)
+        for shown in (made.url, *made.options.mirrors, made.options.proxy or made.url):
+            assert urls.userinfo(shown) is None
+            assert "sig=1" not in shown

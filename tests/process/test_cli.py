@@ -303,3 +303,33 @@ def test_ctrl_c_at_the_bars(stage: Stage) -> None:
     assert "Traceback" not in done.out
     gate.open()
     assert stage.run("wait", "bar").code == 0
+
+
+def test_what_was_asked_for_is_shown_and_secrets_are_not(stage: Stage) -> None:
+    stage.run("pause", "--all")
+    cookies = stage.downloads / "cookies.txt"
+    cookies.write_text("h.test\tFALSE\t/\tFALSE\t0\tname\tcanary\n")
+    done = stage.run(
+        "add", stage.url(), "--id", "asked", "--mirror", "http://u:canary@m.test/f?token=canary",
+        "--user", "me:canary", "--cookie-file", str(cookies), "--proxy", "http://u:canary@p.test:3128",
+        "--segments", "4", "--limit-rate", "1M", "--deadline", "1h", "--if-newer",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, "asked\n"), done
+    options = stage.show("asked")["options"]
+    assert isinstance(options, dict)
+    expected = {
+        "mirrors": ["http://m.test/f?token=***"], "proxy": "http://p.test:3128", "segments": 4,
+        "limit_rate": 1 << 20, "if_newer": True, "secrets": True,
+    }  # fmt: skip
+    assert options.items() >= expected.items()
+    assert "http://m.test/f?token=***" in stage.run("show", "asked").out
+    assert "canary" not in stage.run("events", "--since", "0", "--no-follow").out
+    holding = {
+        path.name
+        for path in stage.daemon.root.rglob("*")
+        if path.is_file() and b"canary" in path.read_bytes()
+    }
+    assert holding
+    assert holding <= {"secrets.db", "secrets.db-wal"}
+    refused(stage.run("add", stage.url(), "--id", "asked", "--user", "me:other"), 2, "conflict")
+    refused(stage.run("add", stage.url(), "--mirror", "gopher://m.test/f"), 2, "unsupported_scheme")

@@ -39,6 +39,11 @@ def cleaned(**fields: object) -> dict[str, object]:
     return {"jobs": [{"spec": SPEC | {"cleanup": fields}, "id": None}]}
 
 
+def spelt(**fields: object) -> dict[str, object]:
+    """A submit as it is understood, with these fields in its specification."""
+    return {"jobs": [{"spec": SPEC | fields, "id": None}]}
+
+
 IDS_AND = b"\x82\xa3ids\x91\xa1a"
 """The beginning of a map of two pairs, the second of which is missing."""
 
@@ -110,6 +115,10 @@ TOLERATED: list[tuple[str, str, bytes, object]] = [
         cleaned(),
     ),
     ("one side of a cleanup", "Submit", submit(cleanup={"failure": False}), cleaned(failure=False)),
+    # Spec 1.2
+    ("null lifts a limit", "Limit", pack({"rate": None}), {"rate": None, "ids": [], "host": None}),
+    ("integers for times", "Submit", submit(deadline=60), spelt(deadline=60.0)),
+    ("null where the daemon decides", "Submit", submit(deadline=None, credentials=None), SUBMITTED),
 ]
 
 REFUSED: list[tuple[str, str, bytes, str]] = [
@@ -200,11 +209,37 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("clean with null for orphans", "Clean", pack({"orphans": None}), "bad_request"),
     ("clean with 1001 ids", "Clean", pack({"ids": ["x"] * 1001}), "bad_request"),
     ("nil for reload", "Reload", b"\xc0", "bad_request"),
+    ("limit without a rate", "Limit", pack({}), "bad_request"),
+    ("limit to 0", "Limit", pack({"rate": 0}), "bad_request"),
+    ("limit to 1.0", "Limit", pack({"rate": 1.0}), "bad_request"),
+    ("limit to true", "Limit", pack({"rate": True}), "bad_request"),
+    ("limit to 2^53", "Limit", pack({"rate": 2**53}), "bad_request"),
+    ("limit an empty host", "Limit", pack({"rate": 1, "host": ""}), "bad_request"),
+    ("limit with null for ids", "Limit", pack({"rate": 1, "ids": None}), "bad_request"),
     # a job specification
     ("submit nothing", "Submit", pack({"jobs": []}), "bad_request"),
     ("a spec without directory", "Submit", pack({"jobs": [{"spec": {"url": "x"}}]}), "bad_request"),
     ("an empty URL", "Submit", submit(url=""), "bad_request"),
-    ("an unknown field in a spec", "Submit", submit(segments=4), "unsupported_field"),
+    ("an unknown field in a spec", "Submit", submit(torrent=True), "unsupported_field"),
+    ("32 mirrors", "Submit", submit(mirrors=[f"http://m{n}/" for n in range(32)]), "bad_request"),
+    ("an empty mirror", "Submit", submit(mirrors=[""]), "bad_request"),
+    ("33 segments", "Submit", submit(segments=33), "bad_request"),
+    ("-1 segments", "Submit", submit(segments=-1), "bad_request"),
+    ("a limit of 0", "Submit", submit(limit_rate=0), "bad_request"),
+    ("a limit of 1.5", "Submit", submit(limit_rate=1.5), "bad_request"),
+    ("a deadline of 0", "Submit", submit(deadline=0), "bad_request"),
+    ("a deadline that never comes", "Submit", submit(deadline=INFINITY), "bad_request"),
+    ("a deadline in two years", "Submit", submit(deadline=2 * 366 * 86400), "bad_request"),
+    ("a timeout of -1 s", "Submit", submit(read_timeout=-1), "bad_request"),
+    ("a maximum of -1", "Submit", submit(max_size=-1), "bad_request"),
+    ("an empty user agent", "Submit", submit(user_agent=""), "bad_request"),
+    ("credentials without a password", "Submit", submit(credentials=["user"]), "bad_request"),
+    ("credentials of three parts", "Submit", submit(credentials=["a", "b", "c"]), "bad_request"),
+    ("credentials in a string", "Submit", submit(credentials="user:password"), "bad_request"),
+    ("null for cookies", "Submit", submit(cookies=None), "bad_request"),
+    ("an empty proxy", "Submit", submit(proxy=""), "bad_request"),
+    ("insecure is 1", "Submit", submit(insecure=1), "bad_request"),
+    ("null for keep_time", "Submit", submit(keep_time=None), "bad_request"),
     (
         "an unknown policy named as a hint",
         "Submit",

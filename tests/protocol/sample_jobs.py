@@ -20,6 +20,32 @@ FULL_SPEC = JobSpec(
     labels={"batch": "2026-11", "näme": "ü"},
     umask=0o077,
     cleanup=Cleanup(success=False, failure=True),
+    mirrors=["https://mirror.example.net/a.iso", "http://user:secret@example.com/a.iso"],
+    segments=32,
+    limit_rate=MAX,
+    min_speed=0,
+    min_speed_time=0.5,
+    deadline=86_400.0,
+    max_size=MAX,
+    connect_timeout=2.5,
+    read_timeout=31_622_400.0,
+    user_agent="example/1.0",
+    credentials=("user", "pässword"),
+    cookies="example.org\tFALSE\t/\tTRUE\t0\tsession\tabc\n",
+    proxy="socks5h://user:secret@proxy.example.org:1080",
+    downgrade=True,
+    keep_time=False,
+)
+NEWER_SPEC = JobSpec(
+    url="https://example.org/a.iso",
+    directory="/srv/files",
+    name="a.iso",
+    checksum="sha256:@https://example.org/SHA256SUMS",
+    if_exists="overwrite",
+    client_certificate="-----BEGIN CERTIFICATE-----\n…\n-----BEGIN PRIVATE KEY-----\n…\n",
+    ca="-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n",
+    insecure=True,
+    if_newer=True,
 )
 
 QUEUED = JobSnapshot(
@@ -101,6 +127,15 @@ COMPLETED = JobSnapshot(
     bytes_wasted=0,
     revision=60,
     seq=9,
+)
+WARNED = replace(
+    QUEUED,
+    state=State.RUNNING,
+    options={"if_exists": "fail", "retries": 8, "mirrors": ["https://mirror.example.net/a.iso"]},
+    attempt=1,
+    started=TIME + 1_000_000,
+    revision=44,
+    warning=JobError("mirror_differs", "https://mirror.example.net/a.iso has another file"),
 )
 WAITING_THEN = replace(WAITING, workspace=None, seq=0)
 COMPLETED_THEN = replace(COMPLETED, workspace=None, seq=0)

@@ -18,10 +18,12 @@ from .sample_jobs import (
     FULL_SPEC,
     MAX,
     MINIMAL_SPEC,
+    NEWER_SPEC,
     QUEUED,
     TIME,
     WAITING,
     WAITING_THEN,
+    WARNED,
 )
 
 EPOCH = "9f1c27d0a4b35e68"
@@ -34,6 +36,10 @@ REQUEST_BODIES: list[tuple[str, object]] = [
     (
         "submit, every field",
         c.Submit(jobs=[c.NewJob(id="A_z-9", spec=FULL_SPEC), c.NewJob(spec=MINIMAL_SPEC)]),
+    ),
+    (
+        "submit, every field that speaks of TLS or the file at hand",
+        c.Submit(jobs=[c.NewJob(id="import-4", spec=NEWER_SPEC)]),
     ),
     ("get", c.Get(ids=["import-1", "import-2"])),
     ("list, first page", c.List()),
@@ -62,6 +68,10 @@ REQUEST_BODIES: list[tuple[str, object]] = [
     ("remove", c.Remove(ids=["import-1"])),
     ("remove all", c.Remove(all=True)),
     ("remove failed, with all", c.Remove(all=True, failed=True)),
+    ("limit everything", c.Limit(rate=MAX)),
+    ("limit jobs", c.Limit(rate=512_000, ids=["import-1", "import-2"])),
+    ("lift the limit of a host", c.Limit(rate=None, host="example.org:8443")),
+    ("limits", c.Limits()),
     ("events, all there are", c.Replay(since=0)),
     ("events, every field", c.Replay(since=41, limit=1, lineage=LINEAGE)),
     ("stats", c.Stats()),
@@ -147,6 +157,15 @@ REPLY_BODIES: list[tuple[str, object]] = [
                 c.Outcome(id="import-2", state=State.PAUSED, revision=57, code="not_finished"),
                 c.Outcome(id="an-orphan", state=None, revision=0),
             ]
+        ),
+    ),
+    ("limits in force, none", c.LimitsInForce(total=None, hosts={})),
+    (
+        "limits in force, every field",
+        c.LimitsInForce(
+            total=1 << 20,
+            hosts={"example.org": 512_000, "example.org:8443": 1},
+            jobs=[c.Outcome(id="import-1", state=State.COMPLETED, revision=60, code="too_late")],
         ),
     ),
     (
@@ -283,7 +302,7 @@ HEADERS.append(
     ("reply header of a refusal", c.ReplyHeader(PROTOCOL, "submit", "f" * 32, False, EPOCH, LINEAGE))
 )
 
-LIFECYCLE = [*(state.value for state in State), "restarted", "removed"]
+LIFECYCLE = [*(state.value for state in State), "restarted", "removed", "warning"]
 """The `type` of every event that changes a job for good."""
 
 EVENTS: list[tuple[str, object]] = [
@@ -306,6 +325,7 @@ EVENTS: list[tuple[str, object]] = [
     ("body of a lifecycle event, queued", QUEUED),
     ("body of a lifecycle event, waiting", WAITING_THEN),
     ("body of a lifecycle event, completed", COMPLETED_THEN),
+    ("body of a lifecycle event, warning", WARNED),
     ("progress", e.Progress(attempt=1, bytes=524_288, total=1_048_576, speed=262_144.0, eta=2.0)),
     ("progress, nothing known", e.Progress(attempt=1, bytes=0, total=None, speed=None, eta=None)),
     ("heartbeat", e.Heartbeat(epoch=EPOCH, revision=60)),

@@ -26,9 +26,11 @@ def render(kind: inspect.Type) -> str:
         case inspect.IntType():
             return "int" + _limits(kind.ge, kind.le)
         case inspect.FloatType():
-            return "float" + _limits(kind.ge, kind.le)
+            return "float" + (_above(kind.gt, kind.le) if kind.gt is not None else _limits(kind.ge, kind.le))
         case inspect.ListType():
             return f"[{render(kind.item_type)}]" + _limits(kind.min_length, kind.max_length)
+        case inspect.TupleType():
+            return f"[{', '.join(render(item) for item in kind.item_types)}]"
         case inspect.DictType():
             inner = f"{{{render(kind.key_type)}: {render(kind.value_type)}}}"
             return inner + _limits(kind.min_length, kind.max_length)
@@ -43,6 +45,10 @@ def render(kind: inspect.Type) -> str:
         case inspect.CustomType(cls=cls) if cls is object:
             return "object"
     raise NotImplementedError(kind)
+
+
+def _above(low: float, high: float | None) -> str:
+    return f" (> {low:g}, ≤ {high:.10g})" if high is not None else f" (> {low:g})"
 
 
 def _limits(low: float | None, high: float | None) -> str:

@@ -89,7 +89,7 @@ def test_error_codes() -> None:
 
 def test_where_error_codes_are_used() -> None:
     used = {word for _, _, where in rows(section("Error codes")) for word in where.split(", ")}
-    assert used == {"reply", "job", "outcome", "client"}
+    assert used == {"reply", "job", "warning", "outcome", "client"}
 
 
 def test_request_types() -> None:

@@ -42,7 +42,7 @@ def test_encoding(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", load(*EXACT, "tolerated"))
 def test_decoding(vector: dict[str, Any]) -> None:
     message = codec.decode(bytes.fromhex(vector["hex"]), KINDS[vector["kind"]])
-    value = msgspec.to_builtins(message)
+    value = json.loads(json.dumps(msgspec.to_builtins(message)))  # a pair is a list in JSON
     assert value == vector["value"]
     assert repr(value) == repr(vector["value"])  # 5 is not 5.0
 

@@ -16,7 +16,18 @@ PURE = frozenset({
 
 VALUES = frozenset(
     f"fetchd.protocol.{name}"
-    for name in ("codec", "control", "errors", "events", "ids", "job", "mailbox", "urls", "version")
+    for name in (
+        "codec",
+        "control",
+        "cookies",
+        "errors",
+        "events",
+        "ids",
+        "job",
+        "mailbox",
+        "urls",
+        "version",
+    )
 )
 """The value types of the protocol and their (pure) codec: no paths, nothing that looks at the machine."""
 
