@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.gates import opens
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.view import snapshot
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.job import JobSnapshot, State
+from fetchd.protocol.job import JobSnapshot
 
 from .control import Caller, Control
 from .engine import Engine, moment
@@ -121,7 +120,6 @@ class Desk:
         """A job as the outside sees it now."""
         run = self.core.runs.get(job.id)
         now = moment()
-        gate = self.core.gates.holding(job.lane) if job.state is State.QUEUED else None
         lying = job.attempt > 0 and not job.terminal
         return snapshot(
             job,
@@ -129,7 +127,7 @@ class Desk:
             run=run,
             workspace=self.outside.workspace(job) if lying else None,
             seq=self.outside.seq(job.id),
-            not_before=opens(gate, now.wall - now.mono),
+            not_before=self.core.gates.opens(job, now.wall - now.mono),
         )
 
     def freshened(self, entry: dict[str, Any]) -> JobSnapshot:

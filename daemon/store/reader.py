@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from fetchd.daemon.core.gates import Gate, GateKey, Gates, opens
+from fetchd.daemon.core.gates import Gate, GateKey, Gates
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.view import snapshot
 from fetchd.daemon.service import child
@@ -134,7 +134,7 @@ def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dic
                     job,
                     shown=state,
                     workspace=_workspace(job),
-                    not_before=opens(gates.holding(job.lane), ahead) if job.state is State.QUEUED else None,
+                    not_before=gates.opens(job, ahead),
                 )
             )
             for job, state in shown
