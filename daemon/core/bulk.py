@@ -12,7 +12,7 @@ from fetchd.protocol.control import Outcomes
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason
 
-from . import inputs, lifecycle
+from . import failing, inputs, lifecycle
 from .answers import answer, repeated
 from .commands import DropGate, DropIntent, LoadChunk, Refuse, SaveGate, SaveIntent
 from .gates import Gate, GateKey
@@ -36,6 +36,8 @@ def bulk(core: "Core", event: inputs.Bulk, now: Moment) -> None:
         if event.verb == "resume" and core.gates.open(gate):
             core.emit(DropGate(gate))
             core.schedule.release()
+        if event.verb == "retry" and not event.failed:
+            failing.unpark_all(core, request.owner)
         intent = Intent(
             number=number, owner=request.owner, verb=event.verb, failed=event.failed,
             upto=core.ledger.next_seq,

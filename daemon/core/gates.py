@@ -112,6 +112,14 @@ class Gates:
             return (State.PAUSED if paused else State.WAITING), gate.key.reason
         return job.state, job.reason
 
+    def opens(self, job: Job, ahead: int) -> int | None:
+        """When what holds a queued job ends by itself, in wall-clock µs, or None.
+
+        The wall clock is `ahead` of the boot-time clock.
+        """
+        gate = self.holding(job.lane) if job.state is State.QUEUED else None
+        return None if gate is None or gate.until is None else gate.until + ahead
+
 
 def holding(lane: Lane) -> tuple[tuple[Kind, str], ...]:
     """(kind, name) of all gates that would hold this lane."""

@@ -91,9 +91,9 @@ def _admit(core: "Core", job: Job, intake: Intake, now: Moment, *, skip: bool) -
 
 def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
     spec = intake.spec
+    allowed = None if spec.deadline is None else max(1, int(spec.deadline * 1e6))
     # a newer file replaces the one under its name
     if_exists: Policy = "overwrite" if spec.if_newer else spec.if_exists
-    span = 0 if spec.deadline is None else max(1, int(spec.deadline * 1e6))
     reserve = spec.name is not None and if_exists in ("fail", "skip")
     return Job(
         seq=0,
@@ -118,8 +118,8 @@ def _new_job(intake: Intake, owner: str, now: Moment) -> Job:
         cleanup_failure=spec.cleanup.failure,
         options=intake.options,
         limit_rate=spec.limit_rate or 0,
-        deadline=now.wall + span if span else 0,
-        expires=now.mono + span if span else 0,
+        deadline=0 if allowed is None else now.wall + allowed,
+        expires=0 if allowed is None else now.mono + allowed,
     )
 
 

@@ -19,10 +19,12 @@ def snapshot(
     run: Run | None = None,
     workspace: str | None = None,
     seq: int = 0,
+    not_before: int | None = None,
 ) -> JobSnapshot:
     """The snapshot of a job.
 
-    `shown` is its state behind its gates, `run` its attempt if there is one, `workspace` where that is now.
+    `shown` is its state behind its gates, `run` its attempt if there is one, `workspace` where that is now,
+    `not_before` when what holds it is over.
     """
     state, reason = shown or (job.state, job.reason)
     on_hand, total, speed = job.bytes, job.total, None
@@ -60,7 +62,7 @@ def snapshot(
         created=job.created,
         started=job.started,
         finished=job.finished,
-        not_before=job.wait_since + job.wait_for if job.wait_for else None,
+        not_before=job.wait_since + job.wait_for if job.wait_for else not_before,
         bytes_wasted=min(job.wasted, MAX_INT),
         revision=job.revision,
         seq=seq,

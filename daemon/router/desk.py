@@ -15,7 +15,7 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot
 
 from .control import Caller, Control
-from .engine import Engine
+from .engine import Engine, moment
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +120,7 @@ class Desk:
     def view(self, job: Job) -> JobSnapshot:
         """A job as the outside sees it now."""
         run = self.core.runs.get(job.id)
+        now = moment()
         lying = job.attempt > 0 and not job.terminal
         return snapshot(
             job,
@@ -127,6 +128,7 @@ class Desk:
             run=run,
             workspace=self.outside.workspace(job) if lying else None,
             seq=self.outside.seq(job.id),
+            not_before=self.core.gates.opens(job, now.wall - now.mono),
         )
 
     def freshened(self, entry: dict[str, Any]) -> JobSnapshot:

@@ -24,7 +24,7 @@ from fetchd.daemon.core.commands import (
     SaveReply,
 )
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.job import Moment
+from fetchd.daemon.core.job import Job, Moment
 from fetchd.daemon.core.view import snapshot
 from fetchd.protocol.codec import encode
 
@@ -162,7 +162,7 @@ class Engine:
     def _sort(self, commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Event):
-                body = encode(snapshot(command.job))
+                body = self._body(command.job)
                 self._batch.append((command, body))
                 self._effects.append(lambda event=command, body=body: self.announce(event, body))  # type: ignore[misc]
             elif isinstance(command, Durable):
@@ -177,6 +177,11 @@ class Engine:
                 logger.log(logging.getLevelName(command.level.upper()), "%s", command.message)
             else:
                 self._handlers[type(command)](command)
+
+    def _body(self, job: Job) -> bytes:
+        """A job as its event tells of it, with what holds it now."""
+        now, gates = moment(), self.core.gates
+        return encode(snapshot(job, shown=gates.shown(job), not_before=gates.opens(job, now.wall - now.mono)))
 
     def _settled(self) -> bool:
         return not self._in_flight and not self._batch and not self._effects

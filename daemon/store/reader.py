@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from heapq import merge
 from pathlib import Path
@@ -121,13 +122,21 @@ def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dic
             for kind, name, reason, since, until in connection.execute("SELECT * FROM gates")
         )
     )
+    ahead = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
     wanted = set(query.states)
     stored = wanted | ({State.QUEUED} if wanted & {State.PAUSED, State.WAITING} and list(gates) else set())
     places, cursor = _find(connection, owner, query, stored or set(State))
     shown = [(job, gates.shown(job)) for job in _fetch(connection, places)]
     return {
         "jobs": [
-            msgspec.to_builtins(snapshot(job, shown=state, workspace=_workspace(job)))
+            msgspec.to_builtins(
+                snapshot(
+                    job,
+                    shown=state,
+                    workspace=_workspace(job),
+                    not_before=gates.opens(job, ahead),
+                )
+            )
             for job, state in shown
             if not wanted or state[0] in wanted
         ],

@@ -99,6 +99,9 @@ class Swarm:
         self._count = 0
         self._error: BaseException | None = None
         self._outcome: plan.Changed | plan.NoParts | None = None
+        # until one has, nobody relies on it that the source gives parts
+        self._gives_parts = head.status == 206
+        self._humbled = False
         self._most = 1
         wish = task.options.segments or Ramp.MOST
         if divisible and parts and (wish > 1 and context.sink.board.worth(wish) > 1):
@@ -128,13 +131,12 @@ class Swarm:
         context.changed = self._notify
         now = time.monotonic()
         want = min(self._most, max(1, context.connections), self._ramp.begin(now, context.sink.on_hand))
-        with context.sink.lock:
-            context.sink.board.spread(want)
+        if self._gives_parts:
+            with context.sink.lock:
+                context.sink.board.spread(want)
         try:
             with self._condition:
                 self._start(first, answer, context.sink.stripe(first))
-                while len(self._lanes) < want and self._add():
-                    pass
                 # holes may have been given back after the last lane looked for one
                 while not self._over() and (self._lanes or self._add()):
                     self._condition.wait(self._adjust())
@@ -168,6 +170,9 @@ class Swarm:
         now = time.monotonic()
         want = self._ramp.want(now, context.sink.on_hand, total, limited=limited)
         want = min(self._most, max(1, context.connections), want)
+        if not self._gives_parts:
+            # one that tries
+            want = min(want, 2)
         working = [lane for lane in self._lanes if not lane.leave]
         for lane in working[want:]:
             lane.go()
@@ -251,13 +256,18 @@ class Swarm:
         lane.brought = 0
         wanted = plan.part_headers(stripe.position, stripe.end, source.pinned or Validator())
         with self._refusals(source), self._exchange.ask(source.url, wanted, lane.waits_at) as answer:
-            match self._judge(source, stripe.position, answer.head):
+            verdict = self._judge(source, stripe.position, answer.head)
+            match verdict:
                 case plan.Changed(why) if source is self._sources[0]:
                     raise _ChangedError(why)
                 case plan.Changed(why):
                     raise TransferError(Code.MIRROR_DIFFERS, why)
                 case plan.NoParts(why):
                     raise _NoPartsError(why)
+            if not self._gives_parts:
+                with self._condition:
+                    self._gives_parts = True
+                    self._condition.notify_all()
             self._receive(lane, answer, stripe)
 
     @contextmanager
@@ -315,6 +325,16 @@ class Swarm:
                 return
             # where others have left what comes next, this response has it too
             following = self._context.sink.stripe(lane, at=part.position)
+            if following is None and not self._gives_parts:
+                following = self._await_verdict(lane, part.position)
+
+    def _await_verdict(self, lane: Lane, at: int) -> Stripe | None:
+        """What comes next has been asked for as a part for the first time: it may have to come from here."""
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._gives_parts or len(self._lanes) == 1 or lane.leave or self._stopping()
+            )
+            return self._context.sink.stripe(lane, at=at)
 
     def _stopping(self) -> bool:
         return self._error is not None or self._outcome is not None
@@ -351,6 +371,10 @@ class Swarm:
                 self._error = self._error or error
             case _ if goes_on:
                 self._lost(lane, classify(error))
+            case _ if self._count > 1 and not self._humbled and classify(error).code in CROWDED:
+                # too many at once, perhaps: the coordinator lets one alone try
+                self._humbled = True
+                self._ramp.hold(1)
             case _ if not ours and not self._sources[0].usable:
                 # the first source is there, but for a plain request only
                 self._outcome = self._outcome or plan.NoParts(classify(error).message)
@@ -370,6 +394,9 @@ class Swarm:
 FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.IO_ERROR})
 """Codes that end all connections: they are about the attempt, not about one of them."""
 
+
+CROWDED = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
+"""Codes of a server that wants fewer connections."""
 
 REFUSALS = frozenset(
     {Code.UNAUTHORIZED, Code.FORBIDDEN, Code.NOT_FOUND, Code.GONE, Code.HTTP_ERROR, Code.BAD_RESPONSE}

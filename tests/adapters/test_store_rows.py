@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.wait import readable
 
-from fetchd.daemon.core.commands import Forget, SaveGate
+from fetchd.daemon.core.commands import Forget, SaveGate, SaveLimit
 from fetchd.daemon.core.gates import Gate, GateKey
 from fetchd.daemon.core.intents import STEPS, Intent
 from fetchd.daemon.core.job import Job, Lane
@@ -141,6 +141,45 @@ def test_timed_gates_do_not_survive_their_clock(db: Database) -> None:
     db.apply([(SaveGate(timed), None), (SaveGate(lasting), None)])
     assert set(db.load("first boot", 0, WALL).gates) == {timed, lasting}
     assert db.load("second boot", 0, WALL).gates == (lasting,)
+
+
+# deadlines
+
+
+@pytest.mark.parametrize(
+    ("passed", "left"), [(0, 60), (25, 35), (61, -1), (-5, 60), (-(10**6), 60)],
+    ids=["none", "some", "over", "back a little", "back far"],
+)  # fmt: skip
+def test_deadlines_move_to_the_clock_of_this_boot(db: Database, passed: int, left: int) -> None:
+    db.load("first boot", 5000 * SECOND, WALL)
+    limited = job(1, created=WALL, deadline=WALL + 60 * SECOND, expires=5060 * SECOND)
+    db.apply(saved([limited, job(2)]))
+    db.load("second boot", 70 * SECOND, WALL + passed * SECOND)
+    moved = db.by_ids(["job-1", "job-2"])
+    assert moved["job-1"].expires == (70 + left) * SECOND
+    assert (moved["job-1"].deadline, moved["job-2"].expires) == (limited.deadline, 0)
+
+
+def test_a_deadline_before_this_boot_is_none_the_less_one(db: Database) -> None:
+    db.load("first boot", 0, WALL)
+    db.apply(saved([job(1, created=WALL, deadline=WALL + SECOND, expires=SECOND)]))
+    db.load("second boot", 0, WALL + 3600 * SECOND)
+    assert db.by_ids(["job-1"])["job-1"].expires == 1
+
+
+def test_whose_time_is_over(db: Database) -> None:
+    states = [State.QUEUED, State.WAITING, State.PAUSED, State.RUNNING, State.PUBLISHING, State.FAILED]
+    db.apply(saved(job(seq, state, expires=10 - seq) for seq, state in enumerate(states, 1)))
+    db.apply(saved([job(8), job(9, expires=99)]))
+    assert [one.seq for one in db.overdue(50, 10)[0]] == [3, 2, 1]
+    assert [one.seq for one in db.overdue(50, 2)[0]] == [3, 2]
+    assert (db.overdue(50, 2)[1], db.overdue(50, 3)[1], db.overdue(6, 9)[0]) == (True, False, [])
+
+
+def test_limits_are_loaded_as_they_were_set_last(db: Database) -> None:
+    set_last = [("all", "", 5), ("host", "a.test", 6), ("host", "a.test", 7), ("all", "", None)]
+    db.apply([(SaveLimit(*one), None) for one in [*set_last, ("host", "c.test", None)]])  # type: ignore[arg-type]
+    assert db.load("boot", 0, WALL).limits == (("host", "a.test", 7),)
 
 
 # schema
@@ -300,6 +339,7 @@ def exercise(db: Database) -> None:
     db.reply("uid:1", "r")
     db.prune(WALL)
     db.expired(WALL, 5)
+    db.overdue(5, 5)
     for verb, failed in STEPS:
         for step in range(len(STEPS[verb, failed])):
             db.chunk(Intent(number=1, owner="uid:1", verb=verb, failed=failed, upto=9, step=step), 5)

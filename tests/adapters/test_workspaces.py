@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fetchd.daemon.service.signals import Signals
 from fetchd.daemon.supervise.workspace import LostError, Workspaces, opened, sweep
 from fetchd.protocol import journal
 from fetchd.protocol.errors import FetchdError
-from fetchd.protocol.mailbox import Validator
+from fetchd.protocol.mailbox import Options, Validator
 
 from .staged import BOOT, CONTENT, House, write_frontier
 
@@ -267,6 +268,38 @@ def test_sealing_sets_the_mode_and_tells_what_identifies_it(house: House) -> Non
     found = house.data(job).stat()
     assert found.st_mode & 0o777 == 0o640
     assert (job.size, job.inode, job.mtime_ns) == (len(CONTENT), found.st_ino, found.st_mtime_ns)
+
+
+def test_a_file_keeps_the_time_of_the_server(house: House) -> None:
+    job = house.sealed(modified=1_500_000_000_000_001)
+    assert house.data(job).stat().st_mtime_ns == job.mtime_ns == 1_500_000_000_000_001_000
+
+
+@pytest.mark.parametrize(
+    ("modified", "wishes"), [(0, {}), (1 << 61, {}), (1_500_000_000_000_000, {"keep_time": False})]
+)
+def test_a_time_that_is_not_known_or_wanted_is_not_kept(
+    house: House, modified: int, wishes: dict[str, bool]
+) -> None:
+    before = time.time_ns()
+    job = house.sealed(modified=modified, options=Options(**wishes))
+    # file systems have a clock of their own, which lags behind
+    assert abs(house.data(job).stat().st_mtime_ns - before) < 60e9
+
+
+@pytest.mark.parametrize("name", ["f", None])
+def test_what_a_newer_file_has_to_be_newer_than(house: House, name: str | None) -> None:
+    newer = Options(if_newer=True)
+    wanted = house.job(options=newer, name=None, wanted=name, url="http://a.test/f?x=***")
+    path = house.target / "f"
+    assert house.workspaces.prepare(wanted, str(house.room)).newer_than is None
+    path.symlink_to("/dev/null")
+    assert house.workspaces.prepare(wanted, str(house.room)).newer_than is None
+    path.unlink()
+    path.write_text("x")
+    os.utime(path, ns=(0, 5_000_007_000))
+    assert house.workspaces.prepare(wanted, str(house.room)).newer_than == 5_000_007
+    assert house.workspaces.prepare(house.job(), str(house.room)).newer_than is None, "nobody asked"
 
 
 # at the start

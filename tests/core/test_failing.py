@@ -156,6 +156,14 @@ def test_a_retry_by_hand_opens_the_gate(job_id: str) -> None:
     assert set(walk.core.runs) == {"job"}, "the order is the old one"
 
 
+@pytest.mark.parametrize(("owner", "opened"), [("uid:1", True), ("uid:2", False)])
+def test_a_retry_of_everything_opens_the_gates_of_its_owner(owner: str, opened: bool) -> None:
+    walk = running()
+    walk.say(make.failed(Code.UNAVAILABLE, retry_after=100.0))
+    walk.do(make.bulk("retry", owner=owner))
+    assert (walk.job.state is State.RUNNING) == opened
+
+
 def test_a_mirror_elsewhere_parks_nobody() -> None:
     walk = running(options=TWO)
     walk.say(make.failed(Code.CONNECT))

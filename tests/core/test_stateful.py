@@ -25,7 +25,12 @@ from .store import FakeStore
 
 RETRIES = 2
 IDS = [f"j{n}" for n in range(40)]
+PARKED = 21 * SECOND // 10  # what was asked for, and half of a tenth more
 WAIT = {1: SECOND // 2, 2: SECOND}  # half of the jitter's span, after so many failures
+
+
+def host_of(job_id: str) -> str:
+    return f"h{int(job_id[1:]) % 2}.test"
 
 
 class CoreMachine(RuleBasedStateMachine):
@@ -96,11 +101,9 @@ class CoreMachine(RuleBasedStateMachine):
             i: new.get(i, self.model.jobs[i].priority if i in self.model.jobs else priority) for i in ids
         }
         for job_id, level in levels.items():
-            self.model.submit(job_id, level)
+            self.model.submit(job_id, level, host_of(job_id))
         self.model.dispatch()
-        jobs = tuple(
-            make.intake(i, f"h{int(i[1:]) % 2}.test", priority=levels[i], retries=RETRIES) for i in ids
-        )
+        jobs = tuple(make.intake(i, host_of(i), priority=levels[i], retries=RETRIES) for i in ids)
         known = {i: self.store.jobs[i] for i in ids if i in self.store.jobs}
         self.requests += 1
         made = self.do(inputs.Submit(make.request(f"r{self.requests}"), jobs, known, {}))
@@ -119,19 +122,34 @@ class CoreMachine(RuleBasedStateMachine):
         else:
             assert reply.body.jobs[0].code == Code.NO_SUCH_JOB
 
+    @rule(
+        rate=st.sampled_from([None, 1, 5000]), host=st.none() | st.just("h0.test"),
+        ids=st.lists(st.sampled_from(IDS), max_size=2),
+    )  # fmt: skip
+    def limit(self, rate: int | None, host: str | None, ids: list[str]) -> None:
+        known = {i: self.store.jobs[i] for i in ids if i in self.store.jobs}
+        self.requests += 1
+        request = make.request(f"r{self.requests}")
+        made = self.do(inputs.Limit(request, rate, tuple(ids), None if ids else host, known))
+        (reply,) = make.of(made, c.Reply)
+        assert [one.id for one in reply.body.jobs] == ids
+
     def pick(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.assigned)))
 
     @precondition(lambda self: self.assigned)
-    @rule(data=st.data(), code=st.sampled_from([Code.CONNECT, Code.NOT_FOUND]))
+    @rule(data=st.data(), code=st.sampled_from([Code.CONNECT, Code.NOT_FOUND, Code.UNAVAILABLE]))
     def fail(self, data: st.DataObject, code: Code) -> None:
         job_id = self.pick(data)
         running = self.model.jobs[job_id].state is State.RUNNING
         if not running:
             self.say(mailbox.Stopped, job_id, bytes=0)
         else:
-            self.say(mailbox.Failed, job_id, code=code, message="", bytes=0)
-            if code is Code.CONNECT:
+            after = 2.0 if code is Code.UNAVAILABLE else None
+            self.say(mailbox.Failed, job_id, code=code, message="", bytes=0, retry_after=after)
+            if code is Code.UNAVAILABLE:
+                self.model.park(job_id, self.now + PARKED, RETRIES)
+            elif code is Code.CONNECT:
                 due = self.now + WAIT.get(self.model.jobs[job_id].failures + 1, 0)
                 self.model.fail(job_id, due, RETRIES)
             else:

@@ -86,7 +86,7 @@ def test_a_waiting_job(daemon: DaemonProcess, origin: Origin, downloads: Path) -
     with daemon.client() as client:
         job = client.submit(url, directory=downloads)
         waiting = until(job, lambda s: s.state is State.WAITING)
-        assert waiting.reason == "retry"
+        assert waiting.reason == "host_parked"
         assert waiting.not_before is not None
         assert waiting.error is not None
         assert waiting.error.code == "unavailable"

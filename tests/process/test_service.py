@@ -159,5 +159,8 @@ def test_a_waiting_job_waits_on_after_a_restart(
     with daemon.client() as client:
         after = client.get(job.id).snapshot()
         assert after.state is State.WAITING
-        assert after.not_before == before.not_before
+        assert after.not_before is not None
+        assert before.not_before is not None
+        # told from two clocks, which are not read at one moment
+        assert abs(after.not_before - before.not_before) < 60_000_000
     assert len(origin.requests) == 1

@@ -1,0 +1,186 @@
+"""What a worker is told: everything about its job, and what it may take, however that changes meanwhile."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from fetchd.daemon.core import commands, inputs
+from fetchd.daemon.core.job import Job
+from fetchd.daemon.supervise.crew import Crew, Settings
+from fetchd.protocol import mailbox
+from fetchd.protocol.codec import encode
+from fetchd.protocol.mailbox import Options, Secrets
+
+from .staged import House
+
+USUAL = Settings(
+    connect_timeout=10.0, read_timeout=30.0, ca_bundle="", workers_lock="", min_speed=1024,
+    min_speed_time=60.0, max_size=0,
+)  # fmt: skip
+
+
+class Outbox:
+    """A mailbox that keeps what is sent."""
+
+    beat = 1.0
+
+    def __init__(self) -> None:
+        self.sent: list[mailbox.ToWorker] = []
+
+    def open(self, slot: int, incarnation: int, secret: str) -> str:
+        return "nowhere"
+
+    def send(self, slot: int, incarnation: int, message: mailbox.ToWorker) -> None:
+        self.sent.append(message)
+
+    def close(self, slot: int, incarnation: int) -> None:
+        pass
+
+
+class Later:
+    """Helpers that do their work when the test says so. Spawning is left out: no process is needed here."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def run(
+        self, key: str, function: Callable[[], Any], then: Callable[..., None], *, long: bool = False
+    ) -> None:
+        def call() -> None:
+            try:
+                result = function()
+            except Exception as error:
+                then(None, error)
+            else:
+                then(result, None)
+
+        if not key.startswith("spawn"):
+            self.calls.append(call)
+
+    def work(self) -> None:
+        while self.calls:
+            self.calls.pop(0)()
+
+
+class Stage:
+    """A crew with one worker in a house."""
+
+    def __init__(self, downloads: Path, settings: Settings = USUAL, hidden: Secrets | None = None) -> None:
+        (downloads / "target").mkdir()
+        self.house = House(downloads, downloads / "target")
+        self.post, self.helpers = Outbox(), Later()
+        self.fed: list[inputs.Input] = []
+        self.crew = Crew(
+            settings=settings, post=self.post, watch=None, helpers=self.helpers, spawner=None,  # type: ignore[arg-type]
+            workspaces=self.house.workspaces, open_area=lambda _area: None,
+            load_secrets=lambda _job, then: then(encode(hidden or Secrets()), None), feed=self.fed.append,
+        )  # fmt: skip
+        self.crew.spawn(commands.Spawn(0, 1, frozenset({str(self.house.area)})))
+        for member in self.crew._members.values():
+            for room in member.rooms.values():
+                Path(room).mkdir(parents=True)
+
+    def assign(self, connections: int = 1, rate: int | None = None, **fields: Any) -> Job:
+        job = self.house.job(attempt=1, **fields)
+        self.crew.assign(commands.AssignJob(0, 1, job, connections, rate))
+        return job
+
+    def allow(self, connections: int, rate: int | None, *, attempt: int = 1) -> None:
+        self.crew.allow(commands.Allow(0, 1, "job", attempt, connections, rate))
+
+    def told(self, **fields: Any) -> mailbox.Assign:
+        """What the worker learns of a job with these fields."""
+        self.assign(**fields)
+        self.helpers.work()
+        (message,) = self.post.sent
+        assert isinstance(message, mailbox.Assign)
+        return message
+
+
+def test_what_is_configured_holds_where_the_job_has_no_wish(downloads: Path) -> None:
+    told = Stage(downloads).told()
+    assert (told.connect_timeout, told.read_timeout) == (10.0, 30.0)
+    assert (told.min_speed, told.min_speed_time, told.max_size) == (1024, 60.0, None)
+    assert (told.source, told.alone, told.ranges, told.newer_than) == (0, False, True, None)
+
+
+def test_the_wishes_of_a_job_come_first(downloads: Path) -> None:
+    wishes = Options(
+        connect_timeout=1.0, read_timeout=2.0, min_speed=0, min_speed_time=3.0, max_size=0, segments=4,
+        mirrors=("http://b.test/f",), proxy="http://p.test",
+    )  # fmt: skip
+    told = Stage(downloads, replace(USUAL, max_size=77)).told(options=wishes, source=1, alone=True)
+    assert (told.connect_timeout, told.read_timeout) == (1.0, 2.0)
+    assert (told.min_speed, told.min_speed_time, told.max_size) == (0, 3.0, None)
+    assert (told.options, told.mirrors, told.proxy) == (wishes, ["http://b.test/f"], "http://p.test")
+    assert (told.source, told.alone) == (1, True)
+
+
+def test_the_configured_size_holds_too(downloads: Path) -> None:
+    assert Stage(downloads, replace(USUAL, max_size=77)).told().max_size == 77
+
+
+def test_secrets_are_told_instead_of_what_is_shown(downloads: Path) -> None:
+    hidden = Secrets(
+        url="http://a.test/f?token=x", mirrors=("http://b.test/f?token=y",), headers={"X": "1"},
+        credentials=("u", "p"), cookies="c", proxy="http://u:p@p.test", client_certificate="cert", ca="ca",
+    )  # fmt: skip
+    shown = Options(mirrors=("http://b.test/f?token=***",), proxy="http://p.test")
+    told = Stage(downloads, hidden=hidden).told(secret=True, options=shown)
+    assert (told.url, told.mirrors, told.headers) == (hidden.url, list(hidden.mirrors), hidden.headers)
+    assert (told.credentials, told.cookies, told.proxy) == (hidden.credentials, "c", hidden.proxy)
+    assert (told.client_certificate, told.ca) == ("cert", "ca")
+
+
+@pytest.mark.parametrize(("restarts", "ranges"), [(0, True), (1, True), (2, False), (9, False)])
+def test_after_two_restarts_no_ranges_are_asked_for(downloads: Path, restarts: int, ranges: bool) -> None:
+    assert Stage(downloads).told(restarts=restarts).ranges == ranges
+
+
+# what it may take
+
+
+def test_an_attempt_begins_with_the_newest_allowance(downloads: Path) -> None:
+    stage = Stage(downloads)
+    stage.assign(8, None)
+    stage.allow(4, 1000)
+    stage.allow(3, 900)
+    assert not stage.post.sent, "its workspace is not there yet"
+    stage.helpers.work()
+    (told,) = stage.post.sent
+    assert isinstance(told, mailbox.Assign)
+    assert (told.connections, told.rate) == (3, 900)
+
+
+def test_a_running_attempt_is_told_at_once_and_no_other_is(downloads: Path) -> None:
+    stage = Stage(downloads)
+    stage.told(connections=8)
+    stage.allow(4, None)
+    stage.allow(2, 5, attempt=7)
+    assert stage.post.sent[1:] == [mailbox.Allow(job="job", attempt=1, connections=4, rate=None)]
+    stage.crew.reported(0, 1, mailbox.Stopped(job="job", attempt=1, bytes=0))
+    stage.allow(1, 1)
+    assert len(stage.post.sent) == 2, "it is over"
+
+
+# not modified
+
+
+def test_not_modified_counts_only_where_there_is_a_file(downloads: Path) -> None:
+    stage = Stage(downloads)
+    said = mailbox.NotModified(job="job", attempt=1)
+    assert stage.told(options=Options(if_newer=True)).newer_than is None
+    stage.crew.reported(0, 1, said)
+    assert [type(event) for event in stage.fed] == [inputs.Violation]
+
+
+def test_not_modified_is_passed_on(downloads: Path) -> None:
+    stage = Stage(downloads)
+    (stage.house.target / "f").write_text("old")
+    assert stage.told(options=Options(if_newer=True)).newer_than is not None
+    said = mailbox.NotModified(job="job", attempt=1)
+    stage.crew.reported(0, 1, said)
+    assert stage.fed == [inputs.WorkerReport(0, 1, said)]
