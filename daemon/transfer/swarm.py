@@ -131,9 +131,8 @@ class Swarm:
         context.changed = self._notify
         now = time.monotonic()
         want = min(self._most, max(1, context.connections), self._ramp.begin(now, context.sink.on_hand))
-        if self._gives_parts:
-            with context.sink.lock:
-                context.sink.board.spread(want)
+        with context.sink.lock:
+            context.sink.board.spread(want)
         try:
             with self._condition:
                 self._start(first, answer, context.sink.stripe(first))
@@ -170,9 +169,6 @@ class Swarm:
         now = time.monotonic()
         want = self._ramp.want(now, context.sink.on_hand, total, limited=limited)
         want = min(self._most, max(1, context.connections), want)
-        if not self._gives_parts:
-            # one that tries
-            want = min(want, 2)
         working = [lane for lane in self._lanes if not lane.leave]
         for lane in working[want:]:
             lane.go()
@@ -190,13 +186,16 @@ class Swarm:
 
     def _add(self) -> bool:
         """Another lane at the least used source, if there is one left and something to do."""
+        used = {source.index: 0 for source in self._sources}
+        for lane in self._lanes:
+            used[lane.source.index] += 1
+        ours = self._sources[0]
         usable = [source for source in self._sources if source.usable]
+        if not self._gives_parts and used[ours.index] > 1 and ours in usable:
+            # one tries what no source may be relied upon to do
+            usable.remove(ours)
         if not usable:
             return False
-        used = {source.index: 0 for source in usable}
-        for lane in self._lanes:
-            if lane.source.index in used:
-                used[lane.source.index] += 1
         source = min(usable, key=lambda source: used[source.index])
         lane = self._lane(source)
         stripe = self._context.sink.stripe(lane)
@@ -264,7 +263,7 @@ class Swarm:
                     raise TransferError(Code.MIRROR_DIFFERS, why)
                 case plan.NoParts(why):
                     raise _NoPartsError(why)
-            if not self._gives_parts:
+            if source is self._sources[0] and not self._gives_parts:
                 with self._condition:
                     self._gives_parts = True
                     self._condition.notify_all()
