@@ -64,15 +64,16 @@ def next_look(core: "Core") -> int | None:
 def turn(core: "Core", now: Moment) -> None:
     """Work out what has changed, and tell those whom it concerns."""
     hosts, limits = core.pool.hosts, core.limits
+    if not hosts.changed and not limits.changed and not 0 < limits.look_at <= now.mono:
+        return
     before: dict[Run, tuple[int, int | None]] = {}
     for host in hosts.changed:
         for run in hosts.runs(host):
             before[run] = run.connections, run.rate
             run.connections = hosts.share(run)
-    if hosts.changed or limits.changed or (limits.look_at and now.mono >= limits.look_at):
-        for run, rate in _shares(core, now).items():
-            before.setdefault(run, (run.connections, run.rate))
-            run.rate = rate
+    for run, rate in _shares(core, now).items():
+        before.setdefault(run, (run.connections, run.rate))
+        run.rate = rate
     hosts.changed.clear()
     limits.changed = False
     told = [run for run, old in before.items() if old != (run.connections, run.rate)]
@@ -103,7 +104,8 @@ def _shares(core: "Core", now: Moment) -> dict[Run, int | None]:
         rate = None if made[name] == inf else max(1, int(made[name]))
         old, new = _or_inf(run.rate), _or_inf(rate)
         if new < old or new > old * RAISE:
-            run.raised = now.mono if new > old else run.raised
+            if new > old or old == inf:
+                run.raised = now.mono
             found[run] = rate
     return found
 

@@ -19,6 +19,7 @@ from fetchd.daemon.core.commands import (
     Spawn,
 )
 from fetchd.daemon.core.core import Core
+from fetchd.daemon.core.gates import Gates
 from fetchd.daemon.core.job import Moment
 from fetchd.daemon.router.engine import Engine, Entry
 from fetchd.daemon.router.loop import Loop, boot_time
@@ -205,6 +206,7 @@ class Script(Core):
     def __init__(self, heard: list[object], starting: list[Command] | None = None) -> None:
         self.heard = heard
         self.starting = starting or []
+        self.gates = Gates()
 
     def start(self, now: Moment) -> list[Command]:
         return self.starting

@@ -170,6 +170,16 @@ def test_a_share_that_was_raised_has_its_time() -> None:
     assert _rates(field) == {}, "it has begun just now"
 
 
+def test_an_attempt_that_has_just_begun_is_not_slow() -> None:
+    field = Field(limit_rate=100_000)
+    field.add("x", "y")
+    field.speed("x", 1000.0)
+    field.wait(1)
+    assert _rates(field) == {}
+    field.wait(1)
+    assert set(_rates(field)) == {"x", "y"}
+
+
 def test_shares_are_looked_at_only_while_they_matter() -> None:
     field = Field(limit_rate=100_000)
     field.add("x")
