@@ -11,6 +11,9 @@ from typing import Any
 
 from fetchd.protocol import cookies, urls
 
+LARGEST, MOST = 4096, 50
+"""Characters of a server's cookie, and cookies of a server: what every browser takes (RFC 6265, 6.1)."""
+
 
 class Cookies:
     """`text` is a Netscape cookie file, checked at submit."""
@@ -41,6 +44,13 @@ class Cookies:
             jar = self._set.setdefault(urls.origin(url), CookieJar())
             answer: Any = response
             jar.extract_cookies(answer, _request(url))
+            kept = 0
+            for cookie in list(jar):
+                large = len(cookie.name) + len(cookie.value or "") > LARGEST
+                if large or kept == MOST:
+                    jar.clear(cookie.domain, cookie.path, cookie.name)
+                else:
+                    kept += 1
 
 
 def _request(url: str) -> urllib.request.Request:
