@@ -299,12 +299,14 @@ class Body:
     def _suits(self, path: str) -> bool:
         if self._chunked is not None:
             return path == "buffered"
-        return path != "splice" or not isinstance(self._sock, ssl.SSLSocket)
+        # a tunnel through an encrypted proxy has no socket of its own at all
+        plain = isinstance(self._sock, socket.socket) and not isinstance(self._sock, ssl.SSLSocket)
+        return path != "splice" or plain
 
     def _ended(self, stripe: Stripe) -> None:
         if self._left:
             raise TransferError(Code.SHORT_BODY, f"the body ended {self._left} bytes before its end")
-        # a part may be shorter than what was asked for; the rest is asked for again
+        # a length that has come in full may be less than was asked for (RFC 9110 section 15.3.7)
         if self._left is None and stripe.end is not None and not stripe.complete:
             raise TransferError(Code.SHORT_BODY, f"the body ended {stripe.end - stripe.position} bytes early")
 

@@ -274,6 +274,7 @@ class Sink:
 
     def _sync_loop(self) -> None:
         told = self._began
+        untold: int | None = None
         while True:
             with self._condition:
                 self._condition.wait_for(
@@ -282,27 +283,34 @@ class Sink:
                 if self._closed:
                     return
                 ranges, generation, count = self.board.ranges(), self.generation, self._unsynced
-                if not count:
-                    continue
-                self._syncing = time.monotonic()
-            try:
-                os.fdatasync(self.fd)
-            except OSError as error:
-                # never tried again on the same pages: the kernel may have dropped them and would say "fine"
+                if count:
+                    self._syncing = time.monotonic()
+            if count:
+                if not self._sync_data():
+                    return
                 with self._condition:
-                    self._error, self._syncing = error, None
+                    self._syncing = None
+                    if generation != self.generation:
+                        continue
+                    self._unsynced -= count
+                    self._synced = ranges
                     self._condition.notify_all()
-                return
-            with self._condition:
-                self._syncing = None
-                if generation != self.generation:
-                    continue
-                self._unsynced -= count
-                self._synced = ranges
-                self._condition.notify_all()
-            if (now := time.monotonic()) - told >= TELL:
-                told = now
+                untold = generation
+            # also where nothing more comes: it was too early the last time
+            if untold == generation and (now := time.monotonic()) - told >= TELL:
+                told, untold = now, None
                 self._on_synced(generation, ranges)
+
+    def _sync_data(self) -> bool:
+        try:
+            os.fdatasync(self.fd)
+        except OSError as error:
+            # never tried again on the same pages: the kernel may have dropped them and would say "fine"
+            with self._condition:
+                self._error, self._syncing = error, None
+                self._condition.notify_all()
+            return False
+        return True
 
     def _reserve(self, have: int, total: int) -> None:
         if _libc.fallocate(self.fd, FALLOC_FL_KEEP_SIZE, have, total - have) == 0:

@@ -22,6 +22,7 @@ from .connect import shut
 from .exchange import Answer, Exchange
 from .failures import classify
 from .ramp import Ramp
+from .segments import SPLIT_SLOW
 from .sink import SinkError, Stripe
 
 PROGRESS = 1 << 20
@@ -97,6 +98,7 @@ class Swarm:
         self._condition = threading.Condition()
         self._lanes: list[Lane] = []
         self._count = 0
+        self._idle = 0
         self._error: BaseException | None = None
         self._outcome: plan.Changed | plan.NoParts | None = None
         # until one has, nobody relies on it that the source gives parts
@@ -206,6 +208,7 @@ class Swarm:
         return True
 
     def _start(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
+        self._idle = max(0, self._idle - 1)
         lane.thread = threading.Thread(
             target=self._serve, args=(lane, answer, stripe), name=f"lane {lane.number}", daemon=True
         )
@@ -225,6 +228,8 @@ class Swarm:
             self._lanes.remove(lane)
             if failure is not None:
                 self._failed(lane, failure)
+            elif not lane.leave:
+                self._idle += 1
             self._condition.notify_all()
 
     def _work(self, lane: Lane, answer: Answer | None, stripe: Stripe | None) -> None:
@@ -319,8 +324,11 @@ class Swarm:
             finally:
                 lane.brought += part.position - began
                 answer.reusable = body.whole
+                complete = part.complete
                 part.give_back()
-            if lane.leave or not part.complete or body.whole:
+            if self._total is not None and body.whole and not complete and lane.brought < SPLIT_SLOW:
+                raise _NoPartsError("parts that are too small")
+            if lane.leave or not complete or body.whole:
                 return
             # where others have left what comes next, this response has it too
             following = self._context.sink.stripe(lane, at=part.position)
@@ -354,7 +362,8 @@ class Swarm:
         ours = lane.source is self._sources[0]
         if isinstance(error, _NoPartsError) or not ours:
             lane.source.usable = False
-        alive = any(not other.leave for other in self._lanes)
+        # those that ended for want of work, all was well with them, count too: once each
+        alive = any(not other.leave for other in self._lanes) or (ours and self._idle > 0)
         # what others have left, another source may have
         spare = lane.source.usable is False and any(source.usable for source in self._sources)
         goes_on = self._most > 1 and (alive or spare)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -103,11 +104,16 @@ class Attempt(Context):
 
     def allow(self, connections: int, rate: int | None) -> None:
         """What the attempt may use from now on."""
-        self.task = replace(self.task, rate=rate)
+        self._change(rate=rate)
         self.connections = connections
         self._pace.set(rate)
         if (changed := self.changed) is not None:
             changed()
+
+    def _change(self, **fields: Any) -> None:
+        # the loop and the transfer both do: a change that is lost could bring back what was dropped
+        with self._lock:
+            self.task = replace(self.task, **fields)
 
     # the transfer
 
@@ -157,13 +163,11 @@ class Attempt(Context):
         self._proceed.wait()
         self.check()
         self.mixed = False
-        self.task = replace(
-            self.task, generation=self._generation, have=[], validator=Validator(), total=None
-        )
+        self._change(generation=self._generation, have=[], validator=Validator(), total=None)
 
     def keep(self) -> None:
         ranges = self.sink.board.ranges()
-        self.task = replace(self.task, have=list(ranges), validator=self._validator)
+        self._change(have=list(ranges), validator=self._validator)
 
     def responded(
         self,
@@ -179,7 +183,7 @@ class Attempt(Context):
         modified: int | None = None,
         digests: Sequence[str] = (),
     ) -> None:
-        self.task = replace(self.task, total=total)
+        self._change(total=total)
         self._validator = validator
         self._announced = tuple(digests)
         self._verify()
@@ -221,16 +225,19 @@ class Attempt(Context):
         if self._verifier is None:
             return {}
         found = self._verifier.finish(size, self.check)
+        asked = (self.task.checksum or "").partition(":")[0]
         if self.task.checksum is not None:
-            matches(self.task.checksum, found[self.task.checksum.partition(":")[0]])
+            matches(self.task.checksum, found[asked])
         for said in self._announced:
+            algorithm = said.partition(":")[0]
             try:
-                matches(said, found[said.partition(":")[0]])
+                matches(said, found[algorithm])
             except TransferError as error:
                 if self.task.checksum is None:
                     raise
                 self.warn(Code.DIGEST_DIFFERS, f"announced by the server: {error.message}")
-                del found[said.partition(":")[0]]
+                if algorithm != asked:
+                    del found[algorithm]
         return found
 
     def _look_up_checksum(self) -> None:
@@ -249,7 +256,7 @@ class Attempt(Context):
             raise TransferError(error.code, message, error.retry_after) from None
         names = [digests.basename(url) for url in (self.task.url, *self.task.mirrors)]
         checksum = digests.listed(text, algorithm, [name for name in dict.fromkeys(names) if name])
-        self.task = replace(self.task, checksum=checksum)
+        self._change(checksum=checksum)
 
     # the thread
 

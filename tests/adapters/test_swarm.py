@@ -1,11 +1,13 @@
 """Several connections for one file: the right bytes, each fetched once, whatever one of them meets."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from support.content import Pattern, first_difference
 from support.origin import Origin, Request, Resource, Step
+from support.tls import Certificates
 
 from fetchd.protocol.mailbox import Failed, Finished, Options, Responded, Restart, Stopped, Synced
 
@@ -108,9 +110,11 @@ def test_a_server_that_gives_no_parts(
 def test_the_first_connection_goes_on_where_parts_are_refused(origin: Origin, room: Room) -> None:
     gate = origin.gate()
     first = Step(FILE, "hold", after=MIB, gate=gate)
-    begin(room, origin.script("/f", first, Step(FILE, "refuse_ranges")))
-    origin.wait_for(lambda: len([request for request in origin.requests if request.finished]) >= 1)
-    origin.wait_for(lambda: origin.active == 1)
+    begin(room, origin.script("/f", first, Step(FILE, "refuse_ranges")), 2)
+    origin.wait_for(lambda: any(request.finished for request in origin.requests))
+    for thread in threading.enumerate():
+        if thread.name == "lane 2":
+            thread.join(10)
     gate.open()
     assert code(room.end()) == OK
     assert whole(room)
@@ -143,6 +147,40 @@ def test_when_all_connections_fail_the_attempt_does(origin: Origin, room: Room) 
     assert isinstance(last, Failed)
     assert (last.code, last.source, last.mixed) == ("short_body", 0, False)
     assert last.bytes == sum(end - start for start, end in room.ranges()) > 0
+
+
+@pytest.mark.parametrize("after", [None, 5000, MIB])
+def test_a_connection_that_falls_silent(origin: Origin, room: Room, after: int | None) -> None:
+    """Its part is fetched by another one when its time is up, though all others have ended by then."""
+    steps = [Step(FILE, times=3), Step(FILE, "never", after=after), Step(FILE)]
+    assert code(run(room, origin.script("/f", *steps), read_timeout=1.0)) == OK
+    assert whole(room)
+
+
+@pytest.mark.parametrize("most", [1, 300_000, MIB, 3 * MIB // 2])
+def test_a_server_that_gives_less_than_was_asked_for(origin: Origin, room: Room, most: int) -> None:
+    assert code(run(room, origin.add("/f", FILE, "lane_short", most=most))) == OK
+    assert whole(room)
+
+
+def test_encrypted_connections(
+    make_origin: Callable[..., Origin], certificates: Certificates, room: Room
+) -> None:
+    secure = make_origin(tls=certificates.server_context())
+    url = secure.add("/f", FILE)
+    assert code(run(room, url, 4, ca_bundle=str(certificates.authority))) == OK
+    assert whole(room)
+    assert secure.connections == len({request.connection for request in secure.requests}) >= 4
+
+
+def test_parts_come_from_where_the_first_answer_came(
+    make_origin: Callable[..., Origin], origin: Origin, room: Room
+) -> None:
+    end = make_origin()
+    assert code(run(room, origin.add("/f", FILE, "redirect", to=end.add("/end", FILE)))) == OK
+    assert whole(room)
+    assert len(origin.requests) == 1
+    assert len(end.requests) >= 8
 
 
 # stops, and going on

@@ -43,3 +43,14 @@ def lane_cut(exchange: Exchange, resource: Resource, *, visit: int, after: int) 
     exchange.hang_up()
     exchange.begin(reply)
     exchange.body(reply, 0, after)
+
+
+@behaviour
+def lane_short(exchange: Exchange, resource: Resource, *, most: int) -> None:
+    """Of every range at most so many bytes, properly told in Content-Range."""
+    reply = honest(exchange.request, resource)
+    if reply.status == 206:
+        reply.stop = min(reply.stop, reply.start + most)
+        reply.set("Content-Range", f"bytes {reply.start}-{reply.stop - 1}/{reply.content.size}")
+        reply.set("Content-Length", str(reply.length))
+    exchange.send(reply)
