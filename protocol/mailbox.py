@@ -226,12 +226,13 @@ class Synced(Struct, frozen=True, kw_only=True, tag="synced", tag_field="t"):
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished", tag_field="t"):
-    """All bytes are in the workspace and verified as far as was asked."""
+    """All bytes are in the workspace and verified as far as was asked. `origins` as in `Responded`."""
 
     job: str
     attempt: int
     size: Count
     digests: Annotated[dict[Short, Short], Meta(max_length=8)] = field(default_factory=dict)
+    origins: Annotated[list[Short], Meta(max_length=64)] = field(default_factory=list)
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag="failed", tag_field="t"):
@@ -248,6 +249,7 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed", tag_field="t"):
     retry_after: Annotated[float, Meta(ge=0, le=MAX_INT)] | None = None
     source: Annotated[int, Meta(ge=0, le=31)] = 0
     mixed: bool = False
+    origins: Annotated[list[Short], Meta(max_length=64)] = field(default_factory=list)
 
 
 class Stopped(Struct, frozen=True, kw_only=True, tag="stopped", tag_field="t"):
@@ -256,6 +258,7 @@ class Stopped(Struct, frozen=True, kw_only=True, tag="stopped", tag_field="t"):
     job: str
     attempt: int
     bytes: Count
+    origins: Annotated[list[Short], Meta(max_length=64)] = field(default_factory=list)
 
 
 FromWorker = (

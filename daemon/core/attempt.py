@@ -106,13 +106,13 @@ def report(core: "Core", event: inputs.WorkerReport, now: Moment) -> None:
     if run is None or not run.assigned or (run.job, run.attempt) != (said.job, said.attempt):
         dispatch.broke(core, slot, "a report about no attempt of its", now)
         return
+    slot.origins.update(getattr(said, "origins", ()))
     REPORTS[type(said)](core, slot, run, ending.job_of(core, run), said, now)
 
 
 def _responded(
     core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Responded, now: Moment
 ) -> None:
-    slot.origins.update(said.origins)
     if job is None:
         return
     if said.generation != job.generation or run.responded:

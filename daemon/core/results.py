@@ -60,7 +60,6 @@ def failed(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Fa
 def not_modified(
     core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.NotModified, now: Moment
 ) -> None:
-    slot.origins.update(said.origins)
     if job is not None and (run.responded or not job.options.if_newer):
         dispatch.broke(core, slot, "not modified, and nobody asked for it", now)
         return

@@ -28,11 +28,7 @@ class TransferError(Exception):
 
 
 class NotModifiedError(Exception):
-    """There is nothing newer than `Assign.newer_than`. `origins` as in `Context.responded`."""
-
-    def __init__(self, origins: Sequence[str]) -> None:
-        super().__init__("not modified")
-        self.origins = list(origins)
+    """There is nothing newer than `Assign.newer_than`."""
 
 
 class StoppedError(Exception):
@@ -67,7 +63,6 @@ class Context(ABC):
         kept: int,
         validator: Validator,
         disposition: str | None,
-        origins: list[str],
         have: Ranges | None = None,
         modified: int | None = None,
         digests: Sequence[str] = (),
@@ -76,6 +71,13 @@ class Context(ABC):
 
         `have` says which those are; None: the first ones. To be called before anything is written. `modified`
         is in µs UTC. `digests` are what the server announces for the whole content, as `algorithm:hex`.
+        """
+
+    @abstractmethod
+    def speaks_to(self, origin: str) -> None:
+        """Tell of every origin before anything is sent to it, as `scheme://host[:port]`.
+
+        A worker that has spoken to one gets no secrets of another.
         """
 
     @abstractmethod

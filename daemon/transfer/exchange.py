@@ -12,7 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
 import urllib3
@@ -43,25 +43,35 @@ STALE = (
 Notice = Callable[[Any], None]
 
 
+class Place(NamedTuple):
+    """A URL taken apart: as it is asked for (without userinfo), its origin, and who logs in there."""
+
+    url: str
+    bare: str
+    origin: str
+    login: tuple[str, str] | None
+
+
 class Answer:
     """A response. `url` is where it comes from (without userinfo), `sock` what its body comes through."""
 
-    def __init__(self, response: Any, connection: Connection, url: str) -> None:
-        self.url = _bare(url)
-        self.end = url
+    def __init__(self, response: Any, connection: Connection, place: Place) -> None:
+        self.url = place.bare
+        self.end = place.url
         self.raw: gate.Response = connection.latest
         self.sock = connection.answering
         self.status: int = response.status
         self._response = response
         self._connection = connection
         self.head = plan.Response(status=self.status)
-        self.disposition = only(self.raw, "content-disposition")
+        self.fields = Fields(self.raw)
+        self.disposition = self.fields.only("content-disposition")
         self.reusable = False
         self._closed = False
 
     def check(self) -> None:
         """Look at the head of a final response; a bad one is an error."""
-        self.head = _head(self.raw)
+        self.head = _head(self.status, self.fields)
 
     def close(self) -> None:
         """Keep the connection for another request, if its body has been read; else end it. Repeatable."""
@@ -75,17 +85,16 @@ class Answer:
 
 
 class Exchange:
-    """Asks the sources of one attempt. `origins` are all that were spoken to. Any thread may ask."""
+    """Asks the sources of one attempt. Any thread may ask."""
 
     def __init__(self, context: Context, managers: Managers) -> None:
         self._context = context
         self._task = context.task
         self._managers = managers
-        self._home = urls.origin(self._task.url)
+        self._places: dict[str, Place] = {}
         self._cookies = Cookies(self._task.cookies)
         self._lock = threading.Lock()
         self._ends: dict[str, str] = {}
-        self.origins: list[str] = []
 
     @contextlib.contextmanager
     def ask(
@@ -118,14 +127,12 @@ class Exchange:
         remembered = url != source
         for _ in range(MAX_REDIRECTS + 1):
             self._context.check()
-            with self._lock:
-                here = urls.origin(url)
-                if here not in self.origins:
-                    self.origins.append(here)
+            place = self._place(url)
+            self._context.speaks_to(place.origin)
             with contextlib.ExitStack() as hop:
-                answer = self._request(hop, url, self._headers(source, url, conditions), notice)
-                if answer.status in REDIRECTS and "location" in answer.raw.headers:
-                    url = _redirected(answer.raw, url, downgrade=self._task.options.downgrade)
+                answer = self._request(hop, place, self._headers(source, place, conditions), notice)
+                if answer.status in REDIRECTS and answer.fields.every("location"):
+                    url = _redirected(answer.fields, url, downgrade=self._task.options.downgrade)
                     continue
                 if answer.status not in BODY:
                     if remembered and answer.status in EXPIRED:
@@ -137,11 +144,11 @@ class Exchange:
         raise TransferError(Code.REDIRECT_LOOP, f"more than {MAX_REDIRECTS} redirects")
 
     def _request(
-        self, stack: contextlib.ExitStack, url: str, headers: dict[str, str], notice: Notice
+        self, stack: contextlib.ExitStack, place: Place, headers: dict[str, str], notice: Notice
     ) -> Answer:
         """One request. A kept connection that turns out to be gone is no failure: another one is taken."""
         context, task = self._context, self._task
-        manager = self._managers.find(url, task, context.ca_bundle, context.home)
+        manager = self._managers.find(place.url, task, context.ca_bundle, context.home)
         timeout = urllib3.Timeout(connect=task.connect_timeout, read=task.read_timeout)
         for left in reversed(range(HOSTED + 1)):
             with contextlib.ExitStack() as attempt:
@@ -149,7 +156,7 @@ class Exchange:
                 try:
                     with waiting(wait):
                         response = manager.urlopen(
-                            "GET", _bare(url), headers=headers, redirect=False, retries=False,
+                            "GET", place.bare, headers=headers, redirect=False, retries=False,
                             preload_content=False, decode_content=False, timeout=timeout,
                         )  # fmt: skip
                 except Exception as error:
@@ -157,32 +164,37 @@ class Exchange:
                     if wait.fresh or not left or not _is_stale(error):
                         raise
                     continue
-                answer = Answer(response, wait.connection, url)
+                answer = Answer(response, wait.connection, place)
                 stack.push(attempt.pop_all())
                 stack.callback(answer.close)
-                with self._lock:
-                    self._cookies.learn(url, answer.raw)
+                if answer.fields.every("set-cookie"):
+                    with self._lock:
+                        self._cookies.learn(place.bare, answer.raw)
                 return answer
         raise AssertionError("the last connection was a fresh one")
 
-    def _headers(self, source: str, url: str, conditions: dict[str, str]) -> dict[str, str]:
+    def _place(self, url: str) -> Place:
+        place = self._places.get(url)
+        if place is None:
+            place = self._places[url] = _taken_apart(url)
+        return place
+
+    def _headers(self, source: str, place: Place, conditions: dict[str, str]) -> dict[str, str]:
         task = self._task
         agent = task.options.user_agent or self._context.user_agent
         headers = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        here = urls.origin(url)
-        pair = urls.userinfo(url)
-        if pair is None and here == urls.origin(source):
-            pair = urls.userinfo(source)
+        home, beginning = self._place(task.url), self._place(source)
+        pair = place.login or (beginning.login if place.origin == beginning.origin else None)
         if pair is not None:
             headers["Authorization"] = basic(pair)
-        if here == self._home:
+        if place.origin == home.origin:
             if task.credentials is not None:
                 headers["Authorization"] = basic(task.credentials)
             for name, value in task.headers.items():
                 # spelt as ours: urllib3 sends what it takes for two headers twice
                 headers[next((known for known in headers if known.lower() == name.lower()), name)] = value
         with self._lock:
-            cookies = self._cookies.header(_bare(url))
+            cookies = self._cookies.header(place.bare)
         if cookies is not None:
             own = next((name for name in headers if name.lower() == "cookie"), "Cookie")
             headers[own] = f"{headers[own]}; {cookies}" if own in headers else cookies
@@ -228,45 +240,51 @@ def _is_stale(error: BaseException) -> bool:
     return False
 
 
-def _head(raw: gate.Response) -> plan.Response:
+class Fields:
+    """The header fields of a response by name in lower case, taken in one pass."""
+
+    def __init__(self, raw: gate.Response) -> None:
+        self._found: dict[str, list[str]] = {}
+        for name, value in raw.headers.items():
+            self._found.setdefault(name.lower(), []).append(value)
+
+    def every(self, name: str) -> list[str]:
+        """All values of a header."""
+        return self._found.get(name, [])
+
+    def only(self, name: str) -> str | None:
+        """A header that may stand once, or None; the first wins where a server repeats it."""
+        values = self._found.get(name)
+        return values[0][:8192] if values else None
+
+
+def _head(status: int, fields: Fields) -> plan.Response:
     """The head of a response, its framing headers checked."""
-    encoded = (only(raw, "content-encoding") or "identity").strip().lower() not in ("identity", "")
-    coding = [value.strip().lower() for value in every(raw, "transfer-encoding")]
+    only = fields.only
+    encoded = (only("content-encoding") or "identity").strip().lower() not in ("identity", "")
+    coding = [value.strip().lower() for value in fields.every("transfer-encoding")]
     if coding not in ([], ["identity"], ["chunked"]):
         # the library would take such a body for whole wherever it ends
         raise TransferError(Code.BAD_RESPONSE, "a transfer coding that is not known")
-    length = plan.content_length(every(raw, "content-length"))
-    modified = only(raw, "last-modified")
-    validator = plan.strong_validator(only(raw, "etag"), modified, only(raw, "date"))
+    length = plan.content_length(fields.every("content-length"))
+    modified = only("last-modified")
     return plan.Response(
-        status=raw.status,
+        status=status,
         length=None if "chunked" in coding else length,
-        content_range=only(raw, "content-range"),
-        validator=Validator() if encoded else validator,
-        said=Validator(etag=only(raw, "etag"), last_modified=modified),
+        content_range=only("content-range"),
+        validator=Validator() if encoded else plan.strong_validator(only("etag"), modified, only("date")),
+        said=Validator(etag=only("etag"), last_modified=modified),
         encoded=encoded,
-        ranges=(only(raw, "accept-ranges") or "").strip().lower() != "none",
+        ranges=(only("accept-ranges") or "").strip().lower() != "none",
         modified=plan.microseconds(modified),
         # of the content as it is without the coding, or with it: nobody can tell
-        digests=() if encoded else tuple(digests.announced(only(raw, "repr-digest"), only(raw, "digest"))),
+        digests=() if encoded else tuple(digests.announced(only("repr-digest"), only("digest"))),
     )
 
 
-def every(raw: gate.Response, name: str) -> list[str]:
-    """All values of a header."""
-    found: list[str] = raw.headers.get_all(name) or []
-    return found
-
-
-def only(raw: gate.Response, name: str) -> str | None:
-    """A header that may stand once, or None; the first wins where a server repeats it."""
-    values = every(raw, name)
-    return values[0][:8192] if values else None
-
-
-def _redirected(raw: gate.Response, url: str, *, downgrade: bool) -> str:
+def _redirected(fields: Fields, url: str, *, downgrade: bool) -> str:
     """Where a redirect leads, or the error that it is."""
-    locations = every(raw, "location")
+    locations = fields.every("location")
     if len(set(locations)) > 1:
         raise TransferError(Code.BAD_RESPONSE, "a redirect to two places at once")
     target = locations[0].encode("latin-1", "replace").decode("utf-8", "replace").strip()
@@ -291,7 +309,7 @@ def _redirected(raw: gate.Response, url: str, *, downgrade: bool) -> str:
     return joined
 
 
-def _bare(url: str) -> str:
-    """The URL without its userinfo, which goes into a header."""
+def _taken_apart(url: str) -> Place:
     parts = urls.split_url(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
+    return Place(url, bare, urls.origin(url), urls.userinfo(url))

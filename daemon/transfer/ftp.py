@@ -156,6 +156,7 @@ class Ftp(Transfer):
             parts = urls.split_url(context.task.url)
             scheme = parts.scheme.lower()
             connection = _Connection(context, _tls(context) if scheme == "ftps" else None)
+            context.speaks_to(urls.origin(context.task.url))
             try:
                 with context.abortable(connection.abort_all):
                     connection.open(parts.hostname or "", parts.port or urls.DEFAULT_PORTS[scheme])
@@ -179,7 +180,7 @@ def _fetch(context: Context, connection: _Connection) -> int:
     total, modified = _size(connection, path), _asked(connection, f"MDTM {path}")
     when = _micros(modified)
     if task.newer_than is not None and when is not None and when <= task.newer_than:
-        raise NotModifiedError([urls.origin(task.url)])
+        raise NotModifiedError
     _check_size(task, total)
     validator = Validator(last_modified=modified if when is not None else None)
     offset = _offset(context, connection, validator, total)
@@ -192,7 +193,6 @@ def _fetch(context: Context, connection: _Connection) -> int:
         kept=offset,
         validator=validator,
         disposition=None,
-        origins=[urls.origin(task.url)],
         modified=when,
     )
     context.sink.begin(validator, total, context.task.generation, ((0, offset),) if offset else ())

@@ -5,15 +5,17 @@ receive, each in a thread and a stripe of its own, as many as the job wants and 
 supervisor's; a connection that fails while others go on only leaves its stripe to them.
 """
 
+import time
 from email.utils import formatdate
 from typing import cast
 
 from msgspec.structs import replace
 
+from fetchd.protocol import urls
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Assign, Validator
 
-from . import digests, plan
+from . import digests, gate, plan
 from .api import Context, NotModifiedError, Transfer, TransferError
 from .body import PATHS, Body, Room
 from .connect import Managers
@@ -66,9 +68,18 @@ class Http(Transfer):
         with Exchange(context, self._managers).ask(url, {}) as answer:
             if answer.status != 200:
                 raise status_error(answer.status, answer.raw.reason, answer.raw.headers)
-            text = answer.raw.read(digests.LARGEST_LIST + 1)
-        if len(text) > digests.LARGEST_LIST:
-            raise TransferError(Code.INVALID_CHECKSUM, f"{url} is no list of checksums: it is too large")
+            until = time.monotonic() + gate.TIMES * context.task.read_timeout
+            text = bytearray()
+            while piece := answer.raw.read1(1 << 16):
+                text += piece
+                context.check()
+                if len(text) > digests.LARGEST_LIST:
+                    text_is = f"{urls.redact(url)} is no list of checksums: it is too large"
+                    raise TransferError(Code.INVALID_CHECKSUM, text_is)
+                if time.monotonic() > until:
+                    raise TransferError(Code.TIMEOUT, "it does not end")
+            if answer.head.length not in (None, len(text)):
+                raise TransferError(Code.SHORT_BODY, f"{len(text)} of {answer.head.length} bytes came")
         return text.decode("utf-8", "replace")
 
     def _run(self, context: Context) -> int:
@@ -87,7 +98,10 @@ class Http(Transfer):
                 asked["If-Modified-Since"] = formatdate(task.newer_than // 1_000_000, usegmt=True)
             with exchange.ask(source, asked) as answer:
                 if answer.status == 304 or _is_old(task, answer):
-                    self._unmodified(task, exchange, answer)
+                    if "If-Modified-Since" not in asked:
+                        raise TransferError(Code.BAD_RESPONSE, "304 without a condition")
+                    answer.reusable = answer.status == 304
+                    raise NotModifiedError
                 decision = plan.decide(kept, "Range" in asked, answer.head)
                 if isinstance(decision, plan.Again):
                     if not left:
@@ -107,12 +121,6 @@ class Http(Transfer):
                 context.keep()
                 parts = False
         raise TransferError(Code.BAD_RESPONSE, "the server answers no request whole")
-
-    def _unmodified(self, task: Assign, exchange: Exchange, answer: Answer) -> None:
-        if task.newer_than is None:
-            raise TransferError(Code.BAD_RESPONSE, "304 without a condition")
-        answer.reusable = answer.status == 304
-        raise NotModifiedError(exchange.origins)
 
     def _deliver(
         self,
@@ -149,7 +157,6 @@ class Http(Transfer):
             kept=sum(end - start for start, end in ranges),
             validator=validator,
             disposition=answer.disposition,
-            origins=exchange.origins[:64],
             have=ranges,
             modified=answer.head.modified,
             digests=answer.head.digests,

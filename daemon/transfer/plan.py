@@ -6,6 +6,7 @@ RFC 9110: sections 8.8 (validators), 13.1.5 (If-Range), 14 (ranges), 15.5.17 (41
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -229,6 +230,7 @@ def microseconds(text: str | None) -> int | None:
     return None if told is None else max(0, int(told.timestamp())) * 1_000_000 or None
 
 
+@lru_cache(maxsize=16)
 def http_date(text: str) -> datetime | None:
     """An HTTP date (RFC 9110 section 5.6.7), or None."""
     if len(text) > MAX_DATE:

@@ -38,6 +38,10 @@ def printable(text: str) -> str:
     return text[:2000].encode("utf-8", "replace").decode()
 
 
+MAX_ORIGINS = 64
+"""Origins that a report can hold. A worker that has spoken to more has spoken to `*`: no one's secrets go."""
+
+
 class Attempt(Context):
     """Runs one assignment in a thread; `send` may be called from any thread."""
 
@@ -56,6 +60,7 @@ class Attempt(Context):
         self._transfers = transfers
         self._send = send
         self._lock = threading.Lock()
+        self._origins: list[str] = []
         self._aborts: list[Callable[[], None]] = []
         self._keep: bool | None = None
         self._proceed = threading.Event()
@@ -150,6 +155,16 @@ class Attempt(Context):
         text = printable(message)
         self._send(Warned(job=self.task.job, attempt=self.task.attempt, code=code, message=text))
 
+    def speaks_to(self, origin: str) -> None:
+        with self._lock:
+            if origin not in self._origins:
+                self._origins.append(origin)
+
+    @property
+    def _spoken(self) -> list[str]:
+        few = len(self._origins) <= MAX_ORIGINS
+        return list(self._origins) if few else [*self._origins[: MAX_ORIGINS - 1], "*"]
+
     def restart(self, why: str) -> None:
         self._proceed.clear()
         self.check()
@@ -178,7 +193,6 @@ class Attempt(Context):
         kept: int,
         validator: Validator,
         disposition: str | None,
-        origins: list[str],
         have: Ranges | None = None,
         modified: int | None = None,
         digests: Sequence[str] = (),
@@ -198,7 +212,7 @@ class Attempt(Context):
                 kept=kept,
                 validator=validator,
                 disposition=disposition,
-                origins=origins,
+                origins=self._spoken,
                 have=list(have) if have is not None else [(0, kept)] if kept else [],
                 modified=modified,
             )
@@ -283,8 +297,8 @@ class Attempt(Context):
             report = self._fetch()
         except StoppedError:
             report = self._stopped()
-        except NotModifiedError as error:
-            report = NotModified(job=job, attempt=attempt, origins=error.origins[:64])
+        except NotModifiedError:
+            report = NotModified(job=job, attempt=attempt, origins=self._spoken)
         except TransferError as error:
             report = self._failed(error.code, error.message, error.retry_after)
         except SinkError as error:
@@ -301,14 +315,20 @@ class Attempt(Context):
         return report
 
     def _fetch(self) -> Report:
-        transfer = self._transfers.find(self.task.url)
+        url = [self.task.url, *self.task.mirrors][self.source]
+        transfer = self._transfers.find(url)
+        if self.source and not isinstance(transfer, Http):
+            # only ours knows of several sources; what goes to the origin of the URL goes to no other
+            self.task = replace(self.task, url=url, mirrors=[], headers={}, credentials=None)
         if self.task.options.insecure:
             self.warn(Code.INSECURE, "the server's certificate is not checked")
         self._look_up_checksum()
         size = transfer.run(self)
         found = self._verified(size)
         self.sink.settle()
-        return Finished(job=self.task.job, attempt=self.task.attempt, size=size, digests=found)
+        return Finished(
+            job=self.task.job, attempt=self.task.attempt, size=size, digests=found, origins=self._spoken
+        )
 
     def _stopped(self) -> Report:
         if self._keep and self._responded:
@@ -316,19 +336,24 @@ class Attempt(Context):
                 self.sink.sync()
             except SinkError as error:
                 return self._failed(error.code, error.message, None)
-        return Stopped(job=self.task.job, attempt=self.task.attempt, bytes=self.sink.on_hand)
+        return Stopped(
+            job=self.task.job,
+            attempt=self.task.attempt,
+            bytes=self.sink.on_hand,
+            origins=self._spoken,
+        )
 
     def _failed(self, code: Code, message: str, retry_after: float | None) -> Report:
-        dropped = code is Code.CHECKSUM_MISMATCH
         return Failed(
             job=self.task.job,
             attempt=self.task.attempt,
             code=code,
             message=printable(message),
-            bytes=0 if dropped else self.sink.on_hand,
+            bytes=self.sink.on_hand,
             retry_after=retry_after,
             source=self.source,
             mixed=self.mixed,
+            origins=self._spoken,
         )
 
     def _synced(self, generation: int, ranges: Ranges) -> None:

@@ -203,7 +203,7 @@ FILE_OF_COOKIES = "# Netscape HTTP Cookie File\n\n" + "".join([
     line("sub.a.test", "sub"), line("a.test", "path", path="/d"), line("a.test", "slash", path="/d/"),
     line("a.test", "secure", secure=True), line("a.test", "old", until=1), line("a.test", "session", until=0),
     line("a.test", "http", mark="#HttpOnly_"), line("b.test", "other"), line("A.TEST", "capital"),
-    "# a.test\tFALSE\t/\tFALSE\t0\tcomment\tx\n", "nonsense\n",
+    "# a.test\tFALSE\t/\tFALSE\t0\tcomment\tx\n",
     line("localhost", "local"), line("127.0.0.1", "address"), line("test", "tld", wide=True),
 ])  # fmt: skip
 

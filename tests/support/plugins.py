@@ -37,7 +37,7 @@ class Demo(Transfer):
         validator, generation = Validator(etag='"demo"'), context.task.generation
         context.responded(
             status=200, url=context.task.url, total=len(content), kept=0, validator=validator,
-            disposition=None, origins=[],
+            disposition=None,
         )
         context.sink.begin(validator, len(content), generation, ())
         context.sink.stripe(self).write(content)
