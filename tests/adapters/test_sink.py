@@ -184,8 +184,10 @@ def test_writing_waits_for_a_disk_that_is_far_behind(
     done = threading.Event()
 
     def write() -> None:
-        for _ in range(5 * sinks.SYNC_BYTES >> 20):
+        for number in range(5 * sinks.SYNC_BYTES >> 20):
             sink.write(bytes(1 << 20))
+            # what counts is how far the disk is behind, not how soon the thread has begun
+            assert number < sinks.SYNC_BYTES >> 20 or began.wait(10)
         done.set()
 
     writer = threading.Thread(target=write)
