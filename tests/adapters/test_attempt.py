@@ -201,11 +201,6 @@ def test_too_slow(origin: Origin, room: Room, parts: int) -> None:
     assert code(room.run(url, min_speed=10_000_000, min_speed_time=0.2, **fields)) == "too_slow"
 
 
-def test_slow_for_our_own_rate_is_not_too_slow(origin: Origin, room: Room) -> None:
-    url = origin.add("/f", Resource(size=60_000, seed=1))
-    assert code(room.run(url, min_speed=10_000_000, min_speed_time=0.05, rate=100_000)) == OK
-
-
 @pytest.mark.parametrize("parts", [1, 3])
 def test_not_faster_than_its_rate(origin: Origin, room: Room, parts: int) -> None:
     """All connections together."""
