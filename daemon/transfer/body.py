@@ -237,7 +237,7 @@ class Body:
                     return
                 took = time.monotonic() - began
                 # as much as comes in a moment: what is claimed cannot be taken over by a faster connection
-                size = min(CHUNK, max(SMALL, int(moved * HOLD / max(took, 1e-6))))
+                size = min(CHUNK, 4 * size, max(SMALL, int(moved * HOLD / max(took, 1e-6))))
             context.check()
         finally:
             self.close()

@@ -10,17 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from fetchd.protocol.errors import TRANSIENT, Code
 from fetchd.protocol.mailbox import Validator
 
 from . import plan
 from .api import Context, StoppedError, TransferError
-from .body import Body, Room
-from .connect import shut
+from .body import Body
 from .exchange import Answer, Exchange
 from .failures import classify
+from .lanes import CROWDED, FATAL, REFUSALS, ChangedError, Lane, NoPartsError, Source
 from .ramp import Ramp
 from .segments import SPLIT_SLOW
 from .sink import SinkError, Stripe
@@ -31,39 +30,6 @@ PROGRESS = 1 << 20
 LOOK = 1.0
 """Seconds between two looks for work while fewer are at it than could be: what was not worth dividing may
 last, and speeds show only in time."""
-
-
-class Lane:
-    """One connection's thread: where it asks, and how much it has brought since its last request."""
-
-    def __init__(self, number: int, source: "Source") -> None:
-        self.number = number
-        self.source = source
-        self.brought = 0
-        self.leave = False
-        self.thread: threading.Thread | None = None
-        self.room = Room()
-        self.sock: Any = None
-
-    def waits_at(self, sock: Any) -> None:
-        self.sock = sock
-        if self.leave:
-            shut(sock)
-
-    def go(self) -> None:
-        """It is not wanted any more, whatever it waits for."""
-        self.leave = True
-        shut(self.sock)
-
-
-class Source:
-    """A server that has the file. `pinned` is what its own answers are compared with."""
-
-    def __init__(self, index: int, url: str, pinned: Validator | None, ranges: bool) -> None:
-        self.index = index
-        self.url = url
-        self.pinned = pinned
-        self.usable = ranges
 
 
 class Swarm:
@@ -177,6 +143,11 @@ class Swarm:
         count = len(working)
         while count < want and self._add():
             count += 1
+        if count < want:
+            # somebody has nothing to do, and somebody may be doing nothing
+            for lane in working[:want]:
+                if lane.is_stalled(now):
+                    lane.go()
         times = [] if self._ramp.due is None else [max(0.0, self._ramp.due - now)]
         return min([*times, LOOK] if count < want else times, default=None)
 
@@ -263,11 +234,11 @@ class Swarm:
             verdict = self._judge(source, stripe.position, answer.head)
             match verdict:
                 case plan.Changed(why) if source is self._sources[0]:
-                    raise _ChangedError(why)
+                    raise ChangedError(why)
                 case plan.Changed(why):
                     raise TransferError(Code.MIRROR_DIFFERS, why)
                 case plan.NoParts(why):
-                    raise _NoPartsError(why)
+                    raise NoPartsError(why)
             if source is self._sources[0] and not self._gives_parts:
                 with self._condition:
                     self._gives_parts = True
@@ -281,7 +252,7 @@ class Swarm:
             yield
         except TransferError as error:
             if source.pinned is not None and error.code in REFUSALS:
-                raise _NoPartsError(error.message) from None
+                raise NoPartsError(error.message) from None
             raise
 
     def _judge(
@@ -318,7 +289,8 @@ class Swarm:
         lane.brought = 0
         following: Stripe | None = stripe
         while following is not None:
-            part, began = following, following.position
+            lane.part = part = following
+            began = part.position
             try:
                 body.receive(self._context, part, lambda: not lane.leave and not self._stopping())
             finally:
@@ -327,7 +299,7 @@ class Swarm:
                 complete = part.complete
                 part.give_back()
             if self._total is not None and body.whole and not complete and lane.brought < SPLIT_SLOW:
-                raise _NoPartsError("parts that are too small")
+                raise NoPartsError("parts that are too small")
             if lane.leave or not complete or body.whole:
                 return
             # where others have left what comes next, this response has it too
@@ -351,7 +323,7 @@ class Swarm:
 
         The last one does not: retries are the supervisor's, who counts them.
         """
-        if isinstance(error, _ChangedError | _NoPartsError | SinkError | StoppedError):
+        if isinstance(error, ChangedError | NoPartsError | SinkError | StoppedError):
             return False
         code = classify(error).code
         others = any(other is not lane and not other.leave for other in list(self._lanes))
@@ -360,7 +332,7 @@ class Swarm:
     def _failed(self, lane: Lane, error: BaseException) -> None:
         """A lane has ended by an error. Called with the condition held, and without it among the lanes."""
         ours = lane.source is self._sources[0]
-        if isinstance(error, _NoPartsError) or not ours:
+        if isinstance(error, NoPartsError) or not ours:
             lane.source.usable = False
         # those that ended for want of work, all was well with them, count too: once each
         alive = any(not other.leave for other in self._lanes) or (ours and self._idle > 0)
@@ -368,11 +340,11 @@ class Swarm:
         spare = lane.source.usable is False and any(source.usable for source in self._sources)
         goes_on = self._most > 1 and (alive or spare)
         match error:
-            case _ChangedError():
+            case ChangedError():
                 self._outcome = plan.Changed(error.why)
             case SinkError() | StoppedError():
                 self._error = self._error or error
-            case _NoPartsError():
+            case NoPartsError():
                 if not goes_on:
                     self._outcome = self._outcome or plan.NoParts(error.why)
             case _ if isinstance(error, TransferError) and error.code in FATAL:
@@ -397,31 +369,3 @@ class Swarm:
             self._ramp.hold(len([other for other in self._lanes if not other.leave]))
         else:
             self._context.warn(Code.MIRROR_DIFFERS, f"mirror {lane.source.index}: {error.message}")
-
-
-FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.IO_ERROR})
-"""Codes that end all connections: they are about the attempt, not about one of them."""
-
-
-CROWDED = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
-"""Codes of a server that wants fewer connections."""
-
-REFUSALS = frozenset(
-    {Code.UNAUTHORIZED, Code.FORBIDDEN, Code.NOT_FOUND, Code.GONE, Code.HTTP_ERROR, Code.BAD_RESPONSE}
-)
-
-
-class _ChangedError(Exception):
-    """The content is not what it was: nothing of it may be mixed with what there is."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-class _NoPartsError(Exception):
-    """The source gives no parts."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
