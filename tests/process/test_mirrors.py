@@ -16,8 +16,6 @@ FILE = Resource(size=SIZE, seed=9, etag='"e"')
 OTHER = Resource(size=SIZE, seed=10, etag='"e"')
 DIGEST = f"sha256:{sha256_of(SIZE, 9)}"
 
-pytestmark = pytest.mark.skip(reason="workers ask the URL alone so far")
-
 
 @pytest.fixture
 def client(make_daemon: Callable[..., DaemonProcess]) -> Iterator[Client]:
