@@ -24,11 +24,7 @@ COLUMNS = tuple(_RENAMED.get(name, name) for name in FIELDS)
 _PACKED_AT = tuple(FIELDS.index(name) for name in sorted(_PACKED))
 
 
-FIRST = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
-
--- live jobs: inserted as queued, updated at every transition, deleted when they become terminal
-CREATE TABLE jobs (
+_FIRST_COLUMNS = """\
     seq INTEGER NOT NULL PRIMARY KEY,
     id TEXT NOT NULL,
     owner TEXT NOT NULL,
@@ -76,7 +72,15 @@ CREATE TABLE jobs (
     cleanup_success INTEGER,
     cleanup_failure INTEGER,
     kept_until INTEGER NOT NULL
-) STRICT;
+"""
+"""Those of a job in schema 1; what came later is added by the migrations."""
+
+FIRST = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+
+-- live jobs: inserted as queued, updated at every transition, deleted when they become terminal
+CREATE TABLE jobs (
+{_FIRST_COLUMNS}) STRICT;
 CREATE UNIQUE INDEX jobs_id ON jobs (id);
 CREATE INDEX jobs_lane ON jobs (host, owner, grp, area, priority DESC, seq) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (wait_until) WHERE state = 'waiting';
@@ -87,54 +91,7 @@ CREATE INDEX jobs_held ON jobs (owner, state, seq) WHERE state IN ('paused', 'wa
 
 -- terminal jobs: inserted at completed, failed or cancelled, deleted by a retry, rm or retention
 CREATE TABLE history (
-    seq INTEGER NOT NULL PRIMARY KEY,
-    id TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    host TEXT NOT NULL,
-    area TEXT NOT NULL,
-    url TEXT NOT NULL,
-    directory TEXT NOT NULL,
-    spec_hash BLOB NOT NULL,
-    created INTEGER NOT NULL,
-    grp TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT,
-    secret INTEGER NOT NULL,
-    name TEXT,
-    wanted TEXT,
-    checksum TEXT,
-    if_exists TEXT NOT NULL,
-    retries INTEGER NOT NULL,
-    labels BLOB NOT NULL,
-    umask INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    failures INTEGER NOT NULL,
-    deaths INTEGER NOT NULL,
-    mark INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
-    etag TEXT,
-    last_modified TEXT,
-    total INTEGER,
-    bytes INTEGER NOT NULL,
-    synced BLOB NOT NULL,
-    wasted INTEGER NOT NULL,
-    wait_since INTEGER NOT NULL,
-    wait_for INTEGER NOT NULL,
-    wait_until INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    digest TEXT,
-    error_code TEXT,
-    error_message TEXT,
-    started INTEGER,
-    finished INTEGER,
-    revision INTEGER NOT NULL,
-    cleanup_success INTEGER,
-    cleanup_failure INTEGER,
-    kept_until INTEGER NOT NULL
-) STRICT;
+{_FIRST_COLUMNS}) STRICT;
 CREATE UNIQUE INDEX history_id ON history (id);
 CREATE INDEX history_state ON history (owner, state, revision);
 CREATE INDEX history_failed ON history (owner, state, seq) WHERE state IN ('failed', 'cancelled');
