@@ -90,6 +90,8 @@ class Swarm:
         if self._error is not None:
             raise self._error
         if not self._context.sink.board.complete and self._total is not None:
+            if self._most > 1 and not self._sources[0].usable:
+                return plan.NoParts("what is missing is given by no source as a part")
             raise TransferError(Code.SHORT_BODY, f"{self._context.sink.on_hand} of {self._total} bytes came")
         return None
 
