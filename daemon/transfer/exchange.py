@@ -12,7 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin
 
 import urllib3
@@ -24,8 +24,10 @@ from fetchd.protocol.mailbox import Validator
 from . import digests, gate, plan
 from .api import Context, TransferError
 from .connect import HOSTED, Connection, Managers, Wait, basic, shut, waiting
-from .cookies import Cookies
 from .failures import status_error
+
+if TYPE_CHECKING:
+    from .cookies import Cookies
 
 MAX_REDIRECTS = 20
 MAX_URL = 16_384
@@ -92,7 +94,9 @@ class Exchange:
         self._task = context.task
         self._managers = managers
         self._places: dict[str, Place] = {}
-        self._cookies = Cookies(self._task.cookies)
+        self._jar: Cookies | None = None
+        if self._task.cookies:
+            self._cookies()
         self._lock = threading.Lock()
         self._ends: dict[str, str] = {}
 
@@ -169,9 +173,17 @@ class Exchange:
                 stack.callback(answer.close)
                 if answer.fields.every("set-cookie"):
                     with self._lock:
-                        self._cookies.learn(place.bare, answer.raw)
+                        self._cookies().learn(place.bare, answer.raw)
                 return answer
         raise AssertionError("the last connection was a fresh one")
+
+    def _cookies(self) -> "Cookies":
+        """The jars, whose libraries cost a worker 3 MB that most never need."""
+        from .cookies import Cookies
+
+        if self._jar is None:
+            self._jar = Cookies(self._task.cookies)
+        return self._jar
 
     def _place(self, url: str) -> Place:
         place = self._places.get(url)
@@ -194,7 +206,7 @@ class Exchange:
                 # spelt as ours: urllib3 sends what it takes for two headers twice
                 headers[next((known for known in headers if known.lower() == name.lower()), name)] = value
         with self._lock:
-            cookies = self._cookies.header(place.bare)
+            cookies = None if self._jar is None else self._jar.header(place.bare)
         if cookies is not None:
             own = next((name for name in headers if name.lower() == "cookie"), "Cookie")
             headers[own] = f"{headers[own]}; {cookies}" if own in headers else cookies
