@@ -93,9 +93,10 @@ class App:
             self._open()
             self._begin()
             self._write_endpoint()
+            # first: whoever is told may look at the log
+            logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
             ready()
             self.notifier.ready(f"serving {self.state}")
-            logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
             self.loop.run()
             self.notifier.stopping()
             self.waits.end_all()
