@@ -42,6 +42,36 @@ def test_a_killed_worker(daemon: DaemonProcess, origin: Origin, downloads: Path)
     nothing_staged(daemon)
 
 
+def span(asked: str) -> tuple[int, int | None]:
+    """First and last byte of a Range header."""
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    return int(first), int(last) if last else None
+
+
+def test_a_killed_worker_of_several_connections(
+    daemon: DaemonProcess, origin: Origin, downloads: Path
+) -> None:
+    """What each of them had written is where the next attempt goes on: four holes, and nothing else."""
+    gate, each = origin.gate(), 300_000
+    url = origin.script(
+        "/f", Step(Resource(size=SIZE, seed=7), "hold", times=4, after=each, gate=gate),
+        Step(Resource(size=SIZE, seed=7)),
+    )  # fmt: skip
+    with daemon.client() as client:
+        job = client.submit(url, directory=downloads, segments=4)
+        until(job, lambda s: s.bytes == 4 * each)
+        os.kill(worker_of(client, job.id), signal.SIGKILL)
+        result = job.result(timeout=30)
+    gate.open()
+    assert sha256_file(result.path) == sha256_of(SIZE, 7)
+    begun = [span(request.range or "bytes=0-")[0] for request in origin.requests[:4]]
+    asked = [span(request.range or "") for request in origin.requests[4:]]
+    assert {start + each for start in begun} <= {start for start, _ in asked}
+    # a hole is divided further where a connection has nothing to do: its beginning stays where it was
+    assert not [at for at, _ in asked for start in begun if start <= at < start + each]
+    nothing_staged(daemon)
+
+
 def test_a_killed_supervisor_takes_everything_with_it(
     daemon: DaemonProcess, origin: Origin, downloads: Path
 ) -> None:
