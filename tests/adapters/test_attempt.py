@@ -151,6 +151,24 @@ def test_kept_bytes_are_hashed_too(origin: Origin, room: Room) -> None:
     assert code(room.run(url, have=200_000, etag='"v1"', total=SIZE)) == "checksum_mismatch"
 
 
+def test_a_restart_ends_the_thread_that_hashes(origin: Origin, room: Room) -> None:
+    """The old content is hashed by a thread already when a second connection finds that it has changed."""
+    first, second = origin.gate(), origin.gate()
+    old, new = Resource(size=16 * MIB, seed=2), Resource(size=16 * MIB, seed=3, etag='"v2"')
+    url = origin.script(
+        "/f", Step(old, "hold", after=6 * MIB, gate=first), Step(new, "stall", gate=second), Step(new)
+    )
+    room.begin(url, checksum=f"sha256:{sha256_of(16 * MIB, 3)}", options=Options(segments=2), connections=2)
+    attempt = room.attempt
+    assert attempt is not None
+    origin.wait_for(lambda: attempt.on_hand >= 6 * MIB and len(origin.requests) == 2)
+    second.open()
+    assert code(room.end()) == OK
+    assert len(room.of(Restart)) == 1
+    assert first_difference(room.data, new.content) is None
+    first.open()
+
+
 @pytest.mark.parametrize("parts", [1, 4])
 def test_after_a_restart_everything_is_hashed_anew(origin: Origin, room: Room, parts: int) -> None:
     """More than what is hashed without a thread, so that the old content has been begun with."""
