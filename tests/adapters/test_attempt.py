@@ -160,7 +160,7 @@ def test_a_restart_ends_the_thread_that_hashes(origin: Origin, room: Room) -> No
     )
     room.begin(url, checksum=f"sha256:{sha256_of(32 * MIB, 3)}", options=Options(segments=2), connections=2)
     # what is on its way in the kernel is less than the difference to where the thread begins
-    origin.wait_for(lambda: origin.requests[0].sent >= 14 * MIB and len(origin.requests) == 2)
+    origin.wait_for(lambda: len(origin.requests) == 2 and origin.requests[0].sent >= 14 * MIB)
     second.open()
     assert code(room.end()) == OK
     assert len(room.of(Restart)) == 1
