@@ -23,7 +23,7 @@ _STATUS = {
 
 _UNREACHABLE = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EACCES,
-     errno.EPERM, errno.EADDRNOTAVAIL}
+     errno.EPERM, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS}
 )  # fmt: skip
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")
 _BROKEN = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN})

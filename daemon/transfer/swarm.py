@@ -306,14 +306,14 @@ class Swarm:
                 return
             # where others have left what comes next, this response has it too
             following = self._context.sink.stripe(lane, at=part.position)
-            if following is None and not self._gives_parts:
+            if following is None and lane.source is self._sources[0] and not self._gives_parts:
                 following = self._await_verdict(lane, part.position)
 
     def _await_verdict(self, lane: Lane, at: int) -> Stripe | None:
         """What comes next has been asked for as a part for the first time: it may have to come from here."""
         with self._condition:
             self._condition.wait_for(
-                lambda: self._gives_parts or len(self._lanes) == 1 or lane.leave or self._stopping()
+                lambda: self._gives_parts or len(self._lanes) == 1 or lane.leave or self._over()
             )
             return self._context.sink.stripe(lane, at=at)
 

@@ -38,6 +38,8 @@ TABLE: list[tuple[str, BaseException, Code]] = [
     ("refused", inside(ConnectionRefusedError(errno.ECONNREFUSED, "refused"), *WRAPPED), Code.CONNECT),
     ("no route", inside(system(errno.EHOSTUNREACH), *WRAPPED), Code.CONNECT),
     ("no network", inside(system(errno.ENETUNREACH), *WRAPPED), Code.CONNECT),
+    ("no descriptor left", inside(system(errno.EMFILE), *WRAPPED), Code.CONNECT),
+    ("no memory for a socket", inside(system(errno.ENOBUFS), *WRAPPED), Code.CONNECT),
     ("timeout of the kernel", inside(TimeoutError(errno.ETIMEDOUT, "timed out"), *WRAPPED), Code.TIMEOUT),
     ("timeout of a read", urllib3.exceptions.ReadTimeoutError(POOL, "/", "read"), Code.TIMEOUT),
     ("timeout of a connect", urllib3.exceptions.ConnectTimeoutError(POOL, "connect"), Code.TIMEOUT),

@@ -242,3 +242,18 @@ def test_no_source_has_parts_but_the_first_has_the_file(origin: Origin, mirror: 
     gate.open()
     assert code(room.end()) == OK
     assert whole(room)
+
+
+def test_what_mirrors_have_taken_over_is_not_waited_for(
+    origin: Origin, make_origin: Callable[..., Origin], room: Room
+) -> None:
+    """Nobody has shown that the first one gives parts, and there is no need to: the file is there."""
+    quick, slow = make_origin(), make_origin()
+    gate = slow.gate()
+    held = slow.add("/f", FILE, "hold", after=4096, gate=gate)
+    begin(room, origin.add("/f", FILE), quick.add("/f", FILE), held, parts=3)
+    gate.wait_arrived()
+    quick.wait_for(lambda: len(quick.requests) > 1 and quick.active == 0)
+    gate.open()
+    assert code(room.end()) == OK
+    assert whole(room)
