@@ -25,7 +25,7 @@ from fetchd.protocol.mailbox import Assign
 from . import gate
 from .api import TransferError
 
-POOLS = 8
+POOLS = 3
 """Hosts whose connections are kept."""
 
 HOSTED = 32
@@ -127,10 +127,14 @@ def waiting(wait: Wait) -> Iterator[None]:
 
 
 class Managers:
-    """Pools by proxy and by what proves who the two sides are."""
+    """The pools of one worker: those for one proxy, and for what proves who the two sides are, at a time.
+
+    A worker seldom needs others, and idle connections of all kinds together would be more than it may have.
+    """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Any] = {}
+        self._key: tuple[object, ...] | None = None
+        self._manager: Any = None
         self._lock = threading.Lock()
 
     def find(self, url: str, task: Assign, ca_bundle: str, home: str) -> Any:
@@ -140,18 +144,19 @@ class Managers:
         """
         key = (task.proxy, ca_bundle, task.ca, task.client_certificate, task.options.insecure)
         with self._lock:
-            manager = self._made.get(key)
-            if manager is None:
-                manager = self._made[key] = _manager(task, ca_bundle, home)
+            if key != self._key:
+                self.close()
+                self._manager, self._key = _manager(task, ca_bundle, home), key
+            manager = self._manager
             if urls.scheme(url) == "https" and "ssl_context" not in manager.connection_pool_kw:
                 # only now: reading a bundle of authorities takes 20 ms
                 manager.connection_pool_kw["ssl_context"] = tls_context(task, ca_bundle, home)
             return manager
 
     def close(self) -> None:
-        for manager in self._made.values():
-            manager.clear()
-        self._made.clear()
+        if self._manager is not None:
+            self._manager.clear()
+        self._key = self._manager = None
 
 
 def _manager(task: Assign, ca_bundle: str, home: str) -> Any:

@@ -6,8 +6,9 @@ supervisor's; a connection that fails while others go on only leaves its stripe 
 """
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
-from typing import cast
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -17,12 +18,14 @@ from fetchd.protocol.mailbox import Assign, Validator
 
 from . import digests, gate, plan
 from .api import Context, NotModifiedError, Transfer, TransferError
-from .body import PATHS, Body, Room
+from .body import PATHS
 from .connect import Managers
 from .exchange import Answer, Exchange
 from .failures import classify, status_error
 from .segments import Ranges
 from .swarm import Swarm
+
+T = TypeVar("T")
 
 TRIES = 3
 """Answers that contradict what is kept, before the server is given up."""
@@ -42,16 +45,16 @@ class Http(Transfer):
         self._managers.close()
 
     def run(self, context: Context) -> int:
-        return cast(int, self._coded(context, self._run))
+        return self._coded(context, self._run)
 
     def read_list(self, context: Context, url: str) -> str:
         """The text of a small file, such as a list of checksums."""
-        return cast(str, self._coded(context, lambda context: self._read_list(context, url)))
+        return self._coded(context, lambda context: self._read_list(context, url))
 
-    def _coded(self, context: Context, work: object) -> object:
+    def _coded(self, context: Context, work: Callable[[Context], T]) -> T:
         """Do it; every exception becomes one with a code."""
         try:
-            return work(context)  # type: ignore[operator]
+            return work(context)
         except TransferError:
             context.check()
             raise
@@ -184,13 +187,10 @@ def kept_of(task: Assign) -> plan.Kept:
 
 def _is_old(task: Assign, answer: Answer) -> bool:
     """Whether a server that knows no conditions has nothing newer either."""
-    modified = answer.head.modified
-    whole = answer.status == 200 and task.newer_than is not None and modified is not None
-    return whole and not task.have and cast(int, modified) <= cast(int, task.newer_than)
+    if task.newer_than is None or answer.head.modified is None or answer.status != 200:
+        return False
+    return not task.have and answer.head.modified <= task.newer_than
 
 
 def _merged(kept: Validator, now: Validator) -> Validator:
     return replace(kept, etag=kept.etag or now.etag, last_modified=kept.last_modified or now.last_modified)
-
-
-__all__ = ["Body", "Http", "Room"]

@@ -16,7 +16,6 @@ STALLED = 5.0
 FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.IO_ERROR})
 """Codes that end all connections: they are about the attempt, not about one of them."""
 
-
 CROWDED = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})
 """Codes of a server that wants fewer connections."""
 

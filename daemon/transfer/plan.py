@@ -15,14 +15,13 @@ from fetchd.protocol.errors import Code
 from fetchd.protocol.mailbox import Validator
 
 from .api import TransferError
+from .segments import Ranges
 
 STRONG_AFTER = timedelta(seconds=60)
 """A Last-Modified is strong if it is this much older than the Date of the response."""
 
 MAX_DATE = 64
 """Longest HTTP date that is looked at: comments in it may be of any length."""
-
-Ranges = tuple[tuple[int, int], ...]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,16})-(\d{1,16})/(\d{1,16}|\*)\Z")
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,16})\Z")

@@ -311,10 +311,13 @@ class Swarm:
 
     def _await_verdict(self, lane: Lane, at: int) -> Stripe | None:
         """What comes next has been asked for as a part for the first time: it may have to come from here."""
+
+        def decided() -> bool:
+            trial = any(other is not lane and other.source is lane.source for other in self._lanes)
+            return self._gives_parts or not trial or lane.leave or self._over()
+
         with self._condition:
-            self._condition.wait_for(
-                lambda: self._gives_parts or len(self._lanes) == 1 or lane.leave or self._over()
-            )
+            self._condition.wait_for(decided)
             return self._context.sink.stripe(lane, at=at)
 
     def _stopping(self) -> bool:

@@ -319,7 +319,9 @@ class Attempt(Context):
         transfer = self._transfers.find(url)
         if self.source and not isinstance(transfer, Http):
             # only ours knows of several sources; what goes to the origin of the URL goes to no other
-            self._change(url=url, mirrors=[], headers={}, credentials=None)
+            self._change(
+                url=url, mirrors=[], headers={}, credentials=None, cookies="", client_certificate=None
+            )
         if self.task.options.insecure:
             self.warn(Code.INSECURE, "the server's certificate is not checked")
         self._look_up_checksum()
