@@ -184,8 +184,9 @@ class UnsupportedError(Exception):
 
 
 def _set_receive_timeout(sock: socket.socket, seconds: float) -> None:
-    whole = int(seconds)
-    value = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+    # 0 is for ever: a very short time must not become that
+    whole, parts = divmod(max(1, int(seconds * 1e6)) if seconds else 0, 1_000_000)
+    value = struct.pack("ll", whole, parts)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 
 
