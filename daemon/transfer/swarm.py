@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fetchd.protocol import urls
 from fetchd.protocol.errors import TRANSIENT, Code
 from fetchd.protocol.mailbox import Validator
 
@@ -58,8 +59,12 @@ class Swarm:
         ours = Source(context.source, source, validator, head.ranges and parts)
         self._sources = [ours]
         if verifiable and not task.alone:
-            urls = [task.url, *task.mirrors]
-            self._sources += [Source(i, url, None, True) for i, url in enumerate(urls) if url != source]
+            others = enumerate([task.url, *task.mirrors])
+            self._sources += [
+                Source(i, url, None, True)
+                for i, url in others
+                if url != source and urls.scheme(url) in ("http", "https")
+            ]
         self._digests = set(head.digests)
         self._condition = threading.Condition()
         self._lanes: list[Lane] = []

@@ -128,6 +128,14 @@ def test_a_bad_mirror_is_dropped(
     assert room.of(Restart) == []
 
 
+def test_a_mirror_of_another_scheme_is_for_a_whole_attempt(origin: Origin, room: Room) -> None:
+    """It gives no parts over HTTP, and nobody is warned of it."""
+    begin(room, origin.add("/f", FILE), "ftp://127.0.0.1:1/f")
+    assert code(room.end()) == OK
+    assert whole(room)
+    assert room.of(Warned) == []
+
+
 def test_a_mirror_without_ranges_is_left_alone(origin: Origin, mirror: Origin, room: Room) -> None:
     gate = origin.gate()
     url = origin.add("/f", FILE, "hold", after=4096, gate=gate)
