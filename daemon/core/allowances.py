@@ -112,8 +112,17 @@ def _shares(core: "Core", now: Moment) -> dict[Run, int | None]:
 
 def _taker(run: Run, now: Moment) -> Taker:
     settled = now.mono >= run.raised + SETTLE
-    demand = wanted(run.speed, run.rate) if settled else inf
+    # whoever waits for a server takes nothing meanwhile
+    speed = run.speed if run.responded or run.speed is not None else 0.0
+    demand = wanted(speed, run.rate) if settled else inf
     return Taker(f"{run.job} {run.attempt}", run.host, float(run.limit) if run.limit else inf, demand)
+
+
+def show(core: "Core", run: Run, now: Moment) -> None:
+    """The server has answered: from now on an attempt shows what it can do with a share."""
+    if run.rate is not None:
+        run.raised = now.mono
+        core.limits.changed = True
 
 
 def _raised(run: Run, before: tuple[int, int | None]) -> bool:

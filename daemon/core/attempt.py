@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
-from . import delivery, dispatch, ending, failing, inputs, results
+from . import allowances, delivery, dispatch, ending, failing, inputs, results
 from .commands import AllowRestart, Log, Progress
 from .job import Job, Moment, Ranges, emptied
 from .retry import Failure
@@ -124,6 +124,7 @@ def _responded(
         dispatch.broke(core, slot, "a response that cannot be", now)
         return
     run.responded = True
+    allowances.show(core, run, now)
     run.bytes, run.total = said.kept, said.total
     job = replace(
         job,

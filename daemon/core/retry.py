@@ -108,9 +108,9 @@ def decide(job: Job, failure: Failure, now: Moment) -> Retry | GiveUp:
 def elsewhere(case: Case, most: int) -> Retry | GiveUp:
     """The next source at once while there is one in this round; then a new round after T.
 
-    A source that has had its `most` retries is refused.
+    A source that has had its `most` retries is refused, unless the last one was for something else.
     """
-    if case.spent >= most:
+    if case.spent >= most and case.job.error_code == case.failure.code:
         return refuse(case, most)
     following = _later(case)
     return again(case, most) if following is None else case.retry(following)

@@ -5,10 +5,12 @@ from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.limits import in_force
 from fetchd.protocol import control
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.urls import host_key, split_url
+from fetchd.protocol.urls import DEFAULT_PORTS, host_key, split_url
 
 from .control import Caller
 from .desk import Desk
+
+_SCHEMES = {str(port): scheme for scheme, port in DEFAULT_PORTS.items()}
 
 
 class Limits:
@@ -38,8 +40,8 @@ class Limits:
 def _lane_host(text: str) -> str:
     """`host` or `host:port` as jobs have it: the port is left out where it is the usual one."""
     try:
-        # a lane of https has no port either where it is the usual one
-        parts = split_url(f"https://{text}" if text.endswith(":443") else f"http://{text}")
+        # a lane of any scheme has no port where it is the usual one
+        parts = split_url(f"{_SCHEMES.get(text.rpartition(':')[2], 'http')}://{text}")
     except FetchdError:
         raise FetchdError(Code.BAD_REQUEST, f"{text!r} is not a host or host:port") from None
     if parts.path or parts.query or parts.fragment or "@" in parts.netloc:

@@ -13,7 +13,8 @@ from fetchd.protocol.urls import host_key, split_url
         ("Example.org", "http://example.org/f"), ("example.org", "https://example.org/f"),
         ("example.org:80", "http://example.org/f"), ("example.org:443", "https://example.org/f"),
         ("example.org:8080", "http://example.org:8080/f"), ("[::1]:81", "http://[::1]:81/f"),
-        ("[::1]", "http://[::1]/f"),
+        ("[::1]", "http://[::1]/f"), ("example.org:21", "ftp://example.org/f"),
+        ("example.org:990", "ftps://example.org/f"), ("example.org:2121", "ftp://example.org:2121/f"),
     ],
 )  # fmt: skip
 def test_a_host_is_that_of_its_jobs(text: str, url: str) -> None:

@@ -236,3 +236,13 @@ def test_replies_and_events_stay_in_bounds_at_any_rate(db: Database, monkeypatch
         db.apply([(reply, None), *(event(number * 5 + i, job(1)) for i in range(1, 6))])
     assert rows(db, "SELECT count(*) FROM replies")[0][0] <= 25
     assert rows(db, "SELECT count(*), max(revision) FROM events") == [(50, 2000)]
+
+
+def test_lanes_less_those_that_any_number_of_gates_hold(db: Database) -> None:
+    """More parked hosts than SQLite takes terms in an expression, or parameters."""
+    hosts = [f"h{number}.test" for number in range(3)]
+    db.apply(saved(job(seq, State.QUEUED, host=host) for seq, host in enumerate(hosts, 1)))
+    parked = [("host", f"{number}.test") for number in range(40_000)]
+    lanes, more = db.lanes(5, [*parked, ("host", "h1.test"), ("daemon", "")])
+    assert ([lane.host for lane in lanes], more) == (["h0.test", "h2.test"], False)
+    assert db.lanes(5, [*parked, ("owner", "uid:1")]) == ([], False)

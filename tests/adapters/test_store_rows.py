@@ -332,7 +332,7 @@ def exercise(db: Database) -> None:
     lane = Lane("a.test", "uid:1", "", "x")
     db.window(lane, None, 5)
     db.window(lane, (0, 5), 5)
-    db.lanes(5)
+    db.lanes(5, [("host", "a.test"), ("owner", "uid:1")])
     db.due(0, 5)
     db.by_ids(["job-1"])
     db.reserved("/data", ["a"])

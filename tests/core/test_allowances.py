@@ -173,11 +173,30 @@ def test_a_share_that_was_raised_has_its_time() -> None:
 def test_an_attempt_that_has_just_begun_is_not_slow() -> None:
     field = Field(limit_rate=100_000)
     field.add("x", "y")
+    field.say(make.responded("y"))
     field.speed("x", 1000.0)
     field.wait(1)
     assert _rates(field) == {}
     field.wait(1)
     assert set(_rates(field)) == {"x", "y"}
+
+
+def test_who_waits_for_a_server_leaves_his_share_to_the_others() -> None:
+    field = Field(limit_rate=100_000)
+    field.add("x", "y")
+    field.say(make.responded("x"))
+    field.speed("x", 50_000.0)
+    field.wait(1)
+    assert _rates(field) == {}, "it may be answered yet"
+    field.wait(1)
+    assert _rates(field) == {"x": 98_976, "y": 1024}
+    field.speed("x", 98_976.0)
+    field.wait(30)
+    assert _rates(field) == {}
+    field.say(make.responded("y"))
+    assert _rates(field) == {"x": 50_000, "y": 50_000}, "at once"
+    field.wait(1)
+    assert _rates(field) == {}, "and for as long as any other"
 
 
 def test_shares_are_looked_at_only_while_they_matter() -> None:

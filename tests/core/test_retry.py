@@ -81,7 +81,7 @@ def test_full_jitter() -> None:
 def test_the_budget(code: Code, retries: int, last: int) -> None:
     if last:
         assert isinstance(after(code, failures=last - 1, retries=retries), Retry)
-    given_up = after(code, failures=last, retries=retries)
+    given_up = after(code, failures=last, retries=retries, error_code=code)
     assert isinstance(given_up, GiveUp)
     assert given_up.code is code
 
@@ -155,8 +155,16 @@ def test_a_round_ends_whatever_the_worker_says() -> None:
 
 @pytest.mark.parametrize(("code", "most"), [(Code.DNS, 2), (Code.SERVER_ERROR, 3)])
 def test_a_source_that_had_its_few_retries_is_refused(code: Code, most: int) -> None:
-    assert after(code, 1, options=THREE, failures=most) == again(0, most, source=2, refused=0b010)
-    assert after(code, 1, options=THREE, failures=most, refused=0b101) == GiveUp(code)
+    spent: dict[str, Any] = {"options": THREE, "failures": most, "error_code": code}
+    assert after(code, 1, **spent) == again(0, most, source=2, refused=0b010)
+    assert after(code, 1, refused=0b101, **spent) == GiveUp(code)
+
+
+@pytest.mark.parametrize("code", [Code.DNS, Code.SERVER_ERROR])
+def test_failures_of_another_kind_do_not_count_as_its_few_retries(code: Code) -> None:
+    assert after(code, failures=3, error_code=Code.TIMEOUT) == again(8, 4)
+    assert after(code, failures=4, error_code=code) == GiveUp(code), "once more of the same"
+    assert after(code, failures=8, error_code=Code.TIMEOUT) == GiveUp(code)
 
 
 @pytest.mark.parametrize("code", REFUSED)
