@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 from msgspec.structs import replace
 
-from fetchd.protocol import codec
+from fetchd.protocol import codec, urls
 from fetchd.protocol.control import NewJob
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id, new_correlation_id
@@ -87,8 +87,8 @@ class JobOptions(TypedDict, total=False):
 def new_job(url: str, **options: Unpack[JobOptions]) -> NewJob:
     """One job to submit: what was asked for, and what this machine adds to it.
 
-    Raises FetchdError `invalid_id`, `invalid_directory`, `invalid_cookies` or `bad_request`, and TypeError
-    for an option that there is not.
+    Raises FetchdError `invalid_id`, `invalid_url`, `invalid_directory`, `invalid_cookies` or `bad_request`,
+    and TypeError for an option that there is not.
     """
     if unknown := options.keys() - JobOptions.__annotations__.keys():
         raise TypeError(f"no such option of a download: {', '.join(sorted(unknown))}")
@@ -103,6 +103,9 @@ def new_job(url: str, **options: Unpack[JobOptions]) -> NewJob:
     given["cleanup"] = cleaning(given.get("cleanup"), given.pop("keep_partial", None))
     given["labels"] = dict(given.get("labels", {}))
     given["mirrors"] = list(given.get("mirrors", ()))
+    for one, what in ((url, "the URL"), *((mirror, "the URL of a mirror") for mirror in given["mirrors"])):
+        if not one:
+            raise FetchdError(Code.INVALID_URL, f"{what} is empty")
     _authorise(url, given)
     _read_files(given)
     proxy = given.pop("proxy", None)
@@ -113,12 +116,28 @@ def new_job(url: str, **options: Unpack[JobOptions]) -> NewJob:
     return codec.decode(codec.encode(job), NewJob)
 
 
+def name_url(error: FetchdError, jobs: Iterable[NewJob]) -> None:
+    """Note the URL of a refused job in `details["url"]`: its fresh ID says nothing to who wrote the URL."""
+    for job in jobs:
+        if job.id == error.details.get("job"):
+            error.details["url"] = _shown(job.spec.url)
+
+
+def _shown(url: str) -> str:
+    try:
+        return urls.redact(url)
+    except FetchdError:  # no proper URL; a password may be in it all the same
+        return url.partition("#")[0].partition("?")[0].rpartition("@")[2]
+
+
 def _authorise(url: str, given: dict[str, Any]) -> None:
     """Credentials from where they were said to come from, in `headers` or `credentials`."""
     headers = given["headers"] = dict(given.get("headers", {}))
     bearer, netrc = given.pop("bearer", None), given.pop("netrc", False)
     ready = "credentials" in given or any(name.lower() == "authorization" for name in headers)
     if bearer is not None:
+        if not bearer:
+            raise FetchdError(Code.BAD_REQUEST, "the bearer token is empty")
         if ready:
             raise FetchdError(
                 Code.BAD_REQUEST, "give credentials, a bearer token or the header Authorization, one of them"

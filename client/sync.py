@@ -26,7 +26,7 @@ from .locate import Finder
 from .pool import Pool
 from .replay import EventStream
 from .session import RESEND_AFTER
-from .specs import JobOptions, batches, new_job
+from .specs import JobOptions, batches, name_url, new_job
 from .stream import Follower, Subscription
 from .watch import BATCH
 
@@ -118,7 +118,11 @@ class Client:
             yield self._submit(batch)
 
     def _submit(self, jobs: builtins.list[control.NewJob]) -> builtins.list[Job]:
-        answer = self._call(control.Submit(jobs=jobs), control.Submitted)
+        try:
+            answer = self._call(control.Submit(jobs=jobs), control.Submitted)
+        except FetchdError as error:
+            name_url(error, jobs)
+            raise
         return [Job(self, a.id, state=a.state, duplicate=a.duplicate) for a in answer.jobs]
 
     def get(self, job_id: str) -> Job:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fetchd.client.stream import Follower
     from fetchd.client.sync import Client
 
+SHOWN = 5
+"""Most IDs in one line."""
+
 
 class Following:
     """One run of following `ids`; `code` is the exit code, None while it goes on."""
@@ -79,7 +82,8 @@ class Following:
             self.code = exits.INTERRUPTED
             self._view.note(f"still running: {self._names(live)}")
         elif act is Act.ANNOUNCE:
-            self._view.alert(f"still running as {self._names(live)}; to cancel: fetchd cancel ID")
+            named = self._names(live) if len(live) <= SHOWN else "ID..."
+            self._view.alert(f"still running as {self._names(live)}; to cancel: fetchd cancel {named}")
             self._view.alert("press Ctrl-C again within 2 s to cancel now")
         else:
             self._view.alert("cancelling")
@@ -90,8 +94,8 @@ class Following:
                 self.code = exits.of_refusal(error.code)
 
     def _names(self, ids: Collection[str]) -> str:
-        names = " ".join(list(ids)[:5])
-        return f"{names} and {len(ids) - 5} more" if len(ids) > 5 else names
+        names = " ".join(list(ids)[:SHOWN])
+        return f"{names} and {len(ids) - SHOWN} more" if len(ids) > SHOWN else names
 
     def _say_end(self, snapshot: JobSnapshot) -> None:
         say_end(self._view, snapshot, as_json=self._as_json)

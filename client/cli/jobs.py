@@ -12,6 +12,7 @@ from .output import describe, job_json, note, print_json, report, table
 HEAD = ("ID", "STATE", "DONE", "SIZE", "SPEED", "LEFT", "NAME")
 
 BECAUSE = {
+    Reason.RETRY: "the last attempt failed in a way that may pass",
     Reason.HOST_PARKED: "the server asked for a break, or fails for every job",
     Reason.HOST_LIMIT: "as many downloads from this server as allowed are running",
 }
@@ -98,13 +99,13 @@ def _details(job: JobSnapshot) -> list[tuple[str, str]]:
         ("priority", str(job.priority)),
         ("group", job.group),
         ("labels", ", ".join(f"{k}={v}" for k, v in job.labels.items()) or None),
-        ("options", ", ".join(f"{k}={v}" for k, v in options.items()) or None),
+        ("options", ", ".join(f"{k}={v}" for k, v in options.items() if v is not None) or None),
         ("limit", text.speed(limit) if isinstance(limit, int) else None),
         ("deadline", text.local_time(expires) if isinstance(expires, int) else None),
         ("submitted", text.local_time(job.created)),
         ("started", text.local_time(job.started)),
         ("finished", text.local_time(job.finished)),
-        ("not before", text.local_time(job.not_before) if job.not_before is not None else None),
+        ("goes on", text.local_time(job.not_before) if job.not_before is not None else None),
         ("workspace", job.workspace),
         ("owner", job.owner),
         ("revision", str(job.revision)),

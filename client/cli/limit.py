@@ -32,6 +32,8 @@ def limit(reach: Reach, words: tuple[str, ...], host: str | None, as_json: bool)
             found = client.limits()
         _show(found, as_json)
         return exits.OK
+    if host == "":
+        raise click.UsageError("--host is empty")
     *ids, rate = words
     if ids and host is not None:
         raise click.UsageError("limit jobs or a host, not both")

@@ -13,7 +13,7 @@ import msgspec
 
 from fetchd.client.session import Event
 from fetchd.protocol.control import DaemonStatus, Outcome
-from fetchd.protocol.errors import FetchdError
+from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot
 
 from . import exits, text
@@ -54,7 +54,10 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
 
 def error_json(error: FetchdError) -> dict[str, Any]:
     """An error as scripts see it on stderr."""
-    return {"error": {"code": str(error.code), "message": error.message, "job": job_of(error)}}
+    fields = {"code": str(error.code), "message": error.message, "job": job_of(error)}
+    if "url" in error.details:
+        fields["url"] = str(error.details["url"])
+    return {"error": fields}
 
 
 def job_of(error: FetchdError) -> str | None:
@@ -89,8 +92,9 @@ def report(error: FetchdError, as_json: bool) -> None:
 
 
 def error_lines(error: FetchdError) -> list[str]:
-    """An error for people."""
-    job = job_of(error)
+    """An error for people. A job that was refused is named by its URL: no other command knows its ID."""
+    url = error.details.get("url")
+    job = str(url) if url and error.code is not Code.CONFLICT else job_of(error)
     subject = f"{text.clean(job)}: " if job else ""
     lines = [f"{subject}{error.code}: {text.clean(error.message)}"]
     hint = exits.HINTS.get(error.code)

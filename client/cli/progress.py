@@ -170,7 +170,7 @@ def describe_state(job: JobSnapshot) -> str:
     if job.state is State.WAITING and job.not_before is not None:
         left = job.not_before / 1e6 - time.time()
         words += f", goes on in {text.duration(max(0.0, left))}"
-    if job.error is not None:
+    if job.error is not None and job.state is not State.RUNNING:  # it is of an earlier attempt
         words += f", {text.clean(job.error.code)}: {text.clean(job.error.message)}"
     return words
 

@@ -92,7 +92,9 @@ def _checksum_list(url: str) -> str:
     try:
         _, shown = check_url(url, SCHEMES)
     except FetchdError as error:
-        raise FetchdError(Code.INVALID_CHECKSUM, f"the list of checksums: {error.message}") from None
+        scheme = error.code is Code.UNSUPPORTED_SCHEME
+        why = "its URL must be http or https" if scheme else error.message
+        raise FetchdError(Code.INVALID_CHECKSUM, f"the list of checksums: {why}") from None
     if urls.userinfo(url) is not None or "=***" in shown:
         text = "the URL of a list of checksums is shown: no user, password or signature may be in it"
         raise FetchdError(Code.INVALID_CHECKSUM, text)

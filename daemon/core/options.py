@@ -72,10 +72,17 @@ def check_url(url: str, schemes: frozenset[str]) -> tuple[str, str]:
     return url.partition("#")[0], urls.redacted(urls.split_url(url))
 
 
+def _mirror(url: str, schemes: frozenset[str]) -> tuple[str, str]:
+    try:
+        return check_url(url, schemes)
+    except FetchdError as error:
+        raise FetchdError(error.code, f"a mirror: {error.message}") from None
+
+
 def _mirrors(spec: JobSpec, url: str, schemes: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if sum(map(len, spec.mirrors)) > MAX_MIRRORS:
         raise _bad(f"the mirrors have more than {MAX_MIRRORS} characters together")
-    pairs = [check_url(mirror, schemes) for mirror in spec.mirrors]
+    pairs = [_mirror(mirror, schemes) for mirror in spec.mirrors]
     seen = {url}
     for mirror, shown in pairs:
         if mirror in seen:

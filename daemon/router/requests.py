@@ -1,6 +1,7 @@
 """Requests that change something, and who the daemon is: checks, look-ups, then an input for the core."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -120,7 +121,7 @@ class Requests:
         intakes = []
         for index, new in enumerate(body.jobs):
             try:
-                schemes = self._schemes(new.spec.url)
+                schemes = self._schemes((new.spec.url, *new.spec.mirrors))
                 intakes.append(check(new.id or new_correlation_id(), new.spec, key, schemes))
             except FetchdError as error:
                 raise FetchdError(error.code, error.message, job=new.id, index=index) from None
@@ -141,9 +142,10 @@ class Requests:
         # one caller's requests stay in order, and nobody waits for another's dead mount
         self._outside.resolve(caller.route.hex(), directories, resolved)
 
-    def _schemes(self, url: str) -> frozenset[str]:
+    def _schemes(self, urls: Iterable[str]) -> frozenset[str]:
         """Plug-ins are looked for once somebody may want one."""
-        return SCHEMES if url.partition(":")[0].lower() in SCHEMES else self._outside.schemes()
+        known = all(url.partition(":")[0].lower() in SCHEMES for url in urls)
+        return SCHEMES if known else self._outside.schemes()
 
     def _submit(self, caller: Caller, intakes: tuple[Intake, ...]) -> None:
         def known(jobs: dict[str, Job], paths: dict[str, str]) -> None:

@@ -92,7 +92,10 @@ def test_ids_are_completed(peer: Peer) -> None:
 def test_show_tells_what_was_asked_for_and_what_is_wrong(peer: Peer) -> None:
     peer.store.jobs["j"] = snapshot(
         "j", state=State.WAITING, reason=Reason.HOST_PARKED, not_before=TIME, warning=DIFFERS,
-        options={"retries": 8, "limit_rate": 512_000, "expires": TIME, "mirrors": ["http://m/1", "http://n/2"]},
+        options={
+            "retries": 8, "name": None, "limit_rate": 512_000, "expires": TIME,
+            "mirrors": ["http://m/1", "http://n/2"],
+        },
     )  # fmt: skip
     lines = [line.split("  ", 1) for line in fetchd("show", "j").stdout.splitlines()]
     shown = {name: value.strip() for name, value in lines}
@@ -101,7 +104,7 @@ def test_show_tells_what_was_asked_for_and_what_is_wrong(peer: Peer) -> None:
     assert shown["warning"] == "mirror_differs: http://m/a.iso has another\\x1b file"
     assert [value.strip() for name, value in lines if name == "mirror"] == ["http://m/1", "http://n/2"]
     assert (shown["limit"], shown["options"]) == ("500.0 KiB/s", "retries=8")
-    assert shown["deadline"] == shown["not before"] != "-"
+    assert shown["deadline"] == shown["goes on"] != "-"
     asked = json.loads(fetchd("show", "j", "--json").stdout)
     assert asked["warning"] == {"code": DIFFERS.code, "message": DIFFERS.message}
 

@@ -72,6 +72,17 @@ def test_errors_for_people_and_for_scripts(capsys: pytest.CaptureFixture[str]) -
     }
 
 
+def test_a_refused_job_is_named_by_what_the_user_wrote(capsys: pytest.CaptureFixture[str]) -> None:
+    error = FetchdError(Code.INVALID_URL, "no", job="j1", url="foo\x1b")
+    output.report(error, as_json=False)
+    assert capsys.readouterr().err.startswith("fetchd: foo\\x1b: invalid_url: no\n")
+    assert output.error_json(error)["error"] == {
+        "code": "invalid_url", "message": "no", "job": "j1", "url": "foo\x1b",
+    }  # fmt: skip
+    taken = FetchdError(Code.CONFLICT, "no", job="j1", url="http://h/")
+    assert output.error_lines(taken)[0] == "j1: conflict: no"
+
+
 @pytest.mark.parametrize(
     ("codes", "exit_code"),
     [

@@ -73,6 +73,8 @@ def test_a_retry_says_why() -> None:
     error = JobError("reset", "the server\nbroke off")
     Plain(lines.append).show(event(state=State.WAITING, reason=Reason.RETRY, error=error), 0.0)
     assert lines == ["fetchd: j: a\\x1b.iso: waiting (retry), reset: the server\\nbroke off"]
+    Plain(lines.append).show(event(state=State.RUNNING, error=error), 0.0)
+    assert lines[1:] == ["fetchd: j: a\\x1b.iso: running"]
 
 
 def test_json_lines_and_silence() -> None:

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from fetchd.client.cli.submit import place
-from fetchd.client.specs import ROOM, JobOptions, absolute, batches, current_umask, new_job
+from fetchd.client.specs import ROOM, JobOptions, absolute, batches, current_umask, name_url, new_job
 from fetchd.protocol import codec
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
@@ -87,12 +87,34 @@ def test_umask_is_read_and_left_alone() -> None:
         ({"ca": "/nonexistent"}, Code.BAD_REQUEST),
         ({"client_certificate": "/"}, Code.BAD_REQUEST),
         ({"netrc": "/nonexistent"}, Code.BAD_REQUEST),
+        ({"mirrors": ["http://m/", ""]}, Code.INVALID_URL),
+        ({"bearer": ""}, Code.BAD_REQUEST),
     ],
 )
 def test_bad_arguments(options: dict[str, object], code: Code) -> None:
     with pytest.raises(FetchdError) as caught:
         new_job("http://h/a", **options)  # type: ignore[arg-type]
     assert caught.value.code is code
+
+
+def test_an_empty_url_is_called_that() -> None:
+    with pytest.raises(FetchdError, match="the URL is empty"):
+        new_job("")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("gopher://me:secret@h/a#part", "gopher://h/a"),
+        ("me:se@cret@h/a?token=x", "h/a"),
+        ("foo", "foo"),
+    ],
+)
+def test_a_refused_job_is_named_by_its_url_without_secrets(url: str, shown: str) -> None:
+    jobs = [new_job("http://other/"), new_job(url)]
+    error = FetchdError(Code.INVALID_URL, job=jobs[1].id)
+    name_url(error, jobs)
+    assert error.details["url"] == shown
 
 
 def test_directories_are_absolute_and_otherwise_as_written(

@@ -299,3 +299,16 @@ def test_whatever_is_asked_for_is_taken_or_refused(fields: dict[str, Any]) -> No
         for shown in (made.url, *made.options.mirrors, made.options.proxy or made.url):
             assert urls.userinfo(shown) is None
             assert "sig=1" not in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mirrors": ["foo"]}, "a mirror: the URL has no scheme"),
+        ({"mirrors": ["gopher://b.test/f"]}, "a mirror: no transfer handles gopher"),
+        ({"checksum": "sha256:@ftp://b.test/sums"}, "must be http or https"),
+    ],
+)
+def test_a_refusal_says_which_url_it_means(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(FetchdError, match=words):
+        check("job", spec(**fields), KEY)

@@ -253,6 +253,7 @@ def test_ctrl_c_twice_in_get_cancels(stage: Stage) -> None:
     process.until("running")
     gate.wait_arrived()
     process.interrupt()
+    process.until("to cancel: fetchd cancel g")
     process.until("press Ctrl-C again")
     process.interrupt()
     assert process.end().code == 6

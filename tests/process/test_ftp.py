@@ -7,6 +7,7 @@ from support.content import pattern
 from support.daemon import DaemonProcess
 from support.ftp import FtpServer
 from support.look import nothing_staged
+from support.origin import Origin, Resource
 from support.tls import Certificates
 
 CONTENT = pattern(3_000_000, 1)
@@ -23,6 +24,14 @@ def test_a_file_by_ftp(daemon: DaemonProcess, downloads: Path) -> None:
     assert "PASS hushhush" in server.commands
     assert "hushhush" not in f"{snapshot}{daemon.log()}"
     nothing_staged(daemon)
+
+
+def test_a_web_page_may_have_an_ftp_mirror(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:
+    url = origin.add("/f", Resource(), "status", code=404)
+    with FtpServer({"f": CONTENT}) as server, daemon.client() as client:
+        job = client.submit(url, mirrors=[server.url("f")], directory=downloads)
+        assert job.result(timeout=30).size == len(CONTENT)
+    assert (downloads / "f").read_bytes() == CONTENT
 
 
 def test_a_file_by_ftps(
