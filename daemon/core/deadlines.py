@@ -67,7 +67,11 @@ def expire(core: "Core", job: Job, now: Moment) -> None:
         return
     if run is not None:
         job = replace(job, bytes=max(run.bytes, job.bytes))
-    core.fail(job, Code.DEADLINE, "the time that it was given is over", now)
+    text = "the time that it was given is over"
+    if job.error_message:
+        # what it was waiting for to pass
+        text += f"; before that: {job.error_message}"
+    core.fail(job, Code.DEADLINE, text, now)
 
 
 def overdue(core: "Core", event: inputs.Overdue, now: Moment) -> None:

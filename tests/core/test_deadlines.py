@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.commands import AssignJob, Clean, LoadOverdue, StopAttempt
@@ -48,6 +49,15 @@ def test_an_attempt_is_ended_on_time_and_its_bytes_are_kept() -> None:
     assert [stop.keep for stop in make.of(walk.commands, StopAttempt)] == [True]
     assert (walk.job.bytes, walk.job.kept_until > 0) == (500, True)
     assert not make.of(walk.say(STOPPED), Clean)
+
+
+def test_what_went_wrong_before_is_told() -> None:
+    walk = running()
+    walk.say(make.failed(Code.CONNECT, kept=500))
+    walk.core.ledger.put(replace(walk.job, error_message="Connection refused"))
+    tick(walk, 110)
+    assert walk.job.error_code == Code.DEADLINE
+    assert (walk.job.error_message or "").endswith("before that: Connection refused")
 
 
 @pytest.mark.parametrize("cleanup", [True, False, None])
