@@ -111,8 +111,11 @@ def certificates() -> Iterator[tls.Certificates]:
 
 
 @pytest.fixture
-def make_daemon() -> Iterator[DaemonFactory]:
-    """Make daemons, not started: `make_daemon({"FETCHD_WORKERS": "3"}).start()`. All get closed."""
+def make_daemon(downloads: Path) -> Iterator[DaemonFactory]:
+    """Make daemons, not started: `make_daemon({"FETCHD_WORKERS": "3"}).start()`. All get closed.
+
+    `downloads` outlives them: a job that a test leaves running would make it again.
+    """
     made: list[DaemonProcess] = []
 
     def make(env: Mapping[str, str] | None = None, *, wrapper: Sequence[str] = ()) -> DaemonProcess:
