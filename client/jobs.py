@@ -19,7 +19,7 @@ from .session import Event
 if TYPE_CHECKING:
     from .sync import Client
 
-RETRYABLE = TRANSIENT | {Code.DISK_FULL, Code.IO_ERROR}
+RETRYABLE = TRANSIENT | {Code.DISK_FULL, Code.DISK_GONE, Code.IO_ERROR, Code.EXHAUSTED}
 """Causes that may be gone another time. The daemon has already retried as often as was asked."""
 
 

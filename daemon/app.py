@@ -28,6 +28,7 @@ from fetchd.protocol.version import __version__
 from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings
 from .events.publisher import Publisher
 from .queries import Handlers, loaded, store_handlers
+from .renewal import Renewal
 from .router.control import Control
 from .router.desk import Facts, Outside
 from .router.engine import Engine
@@ -60,9 +61,6 @@ PRELOAD = (entry.WORKER, entry.READER, "fetchd.daemon.service.warm")
 CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
-RELOAD_PAUSE = 1_000_000
-RELOAD_MAX = 30_000_000
-"""µs between a fault of the store and the attempt to start anew from it; doubled while it lasts."""
 
 
 class App:
@@ -84,8 +82,6 @@ class App:
         self.epoch = secrets.token_hex(8)
         self.boot = boot_id()
         self.cleanup = contextlib.ExitStack()
-        self._failures = 0
-        self._reloading = False
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
@@ -127,7 +123,6 @@ class App:
         self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
         keep(self.areas.close)
         self.workspaces = Workspaces(self.boot)
-        bring_home(self.areas, database)
         self.helpers = Helpers()
         keep(self.helpers.close)
         self.context: zmq.Context[Any] = zmq.Context()
@@ -167,8 +162,8 @@ class App:
 
     def _begin(self) -> None:
         """The core and what carries out its commands."""
-        loaded = self.store.database.load(self.boot, boot_time(), time.time_ns() // 1000)
-        self.engine = Engine(self._core(loaded), self.store.commit, self._commit_failed)
+        core = self._core(self._load(self.store.database))
+        self.engine = Engine(core, self.store.commit, self._commit_failed)
         self.crew = Crew(
             settings=self._crew_settings(),
             post=self.mailboxes,
@@ -200,10 +195,25 @@ class App:
         )
         self.engine.announce = self._announce
         self.engine.lost = self.requests.lost
+        self.renewal = Renewal(
+            engine=self.engine,
+            crew=self.crew,
+            helpers=self.helpers,
+            loop=self.loop,
+            store=self.store,
+            load=self._load,
+            begin=lambda found: self.engine.revive(self._core(found)),
+        )
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()
         self.engine.start()
+
+    def _load(self, database: Database) -> Loaded:
+        """Bring workspaces home, and what the core starts from. Nobody acts for another core any more."""
+        self.workspaces.forget_rooms()
+        bring_home(self.areas, database)
+        return database.load(self.boot, boot_time(), time.time_ns() // 1000)
 
     def _core(self, loaded: Loaded) -> Core:
         return Core(self._settings(), loaded)
@@ -255,7 +265,7 @@ class App:
             commands.Clean: self.delivery.clean,
             commands.Progress: self.publisher.progress,
             commands.Exit: lambda _command: self.loop.stop(),
-            **store_handlers(self.store, self.engine.feed, self._store_failed, boot_time),
+            **store_handlers(self.store, self.engine.feed, self.renewal.failed, boot_time),
         }
 
     def _watch(self) -> None:
@@ -330,12 +340,14 @@ class App:
     def _prune(self) -> None:
         wall = time.time_ns() // 1000
         self.engine.feed(inputs.Overdue((), more=True))
-        self.store.call(lambda database: database.prune(wall), loaded(lambda _none: None, self._store_failed))
+        self.store.call(
+            lambda database: database.prune(wall), loaded(lambda _none: None, self.renewal.failed)
+        )
         self.store.call(
             lambda database: database.expired(wall, 500),
             loaded(
                 lambda rows: self.engine.feed(inputs.Expired(tuple(rows))) if rows else None,
-                self._store_failed,
+                self.renewal.failed,
             ),
         )
 
@@ -345,41 +357,7 @@ class App:
         """Nothing of the batch was done. Tell those who asked, then start the core anew from the store."""
         for token in tokens:
             self.requests.lost(token)
-        self._store_failed(error)
-
-    def _store_failed(self, error: BaseException) -> None:
-        if self._reloading:
-            return
-        self._reloading = True
-        logger.error("the database is in trouble, starting anew from it: %s", error)
-        self.engine.abandon()
-        self.crew.kill_all()
-        self._failures += 1
-        pause = min(RELOAD_MAX, RELOAD_PAUSE << min(self._failures - 1, 10))
-        self.loop.at(boot_time() + pause, self._reload)
-
-    def _reload(self) -> None:
-        """Load the core from the store, once no worker and no helper acts for the old one."""
-        if not (self.crew.empty and self.helpers.idle()):
-            self.loop.at(boot_time() + RELOAD_PAUSE // 10, self._reload)
-            return
-
-        def loaded(found: Loaded, error: BaseException | None) -> None:
-            self._reloading = False
-            if error is not None:
-                self._store_failed(error)
-                return
-            self._failures = 0
-            logger.info("started anew from the database at revision %d", found.revision)
-            self.engine.revive(self._core(found))
-
-        def load(database: Database) -> Loaded:
-            # effects of the lost batch are lost too: what they would have deleted is deleted here
-            self.workspaces.forget_rooms()
-            bring_home(self.areas, database)
-            return database.load(self.boot, boot_time(), time.time_ns() // 1000)
-
-        self.store.call(load, loaded)
+        self.renewal.failed(error)
 
     def _stop_children(self) -> None:
         """End every worker and let their last effects settle, so that the next start finds a clean house."""

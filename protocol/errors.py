@@ -65,7 +65,9 @@ class Code(StrEnum):
     CHECKSUM_MISMATCH = "checksum_mismatch"
     EXISTS = "exists"
     DISK_FULL = "disk_full"
+    DISK_GONE = "disk_gone"
     IO_ERROR = "io_error"
+    EXHAUSTED = "exhausted"
     WORKER_DIED = "worker_died"
     WORKER_HUNG = "worker_hung"
     WORKER_KILLED = "worker_killed"
@@ -135,7 +137,9 @@ MEANINGS: dict[Code, str] = {
     Code.CHECKSUM_MISMATCH: "the content does not have the checksum that was asked for",
     Code.EXISTS: "a file with this name exists",
     Code.DISK_FULL: "no space is left for the file",
+    Code.DISK_GONE: "the file system is read-only, not mounted, or does not answer",
     Code.IO_ERROR: "reading or writing a file failed",
+    Code.EXHAUSTED: "the daemon has run out of descriptors, processes or memory",
     Code.WORKER_DIED: "the worker process died",
     Code.WORKER_HUNG: "the worker process stopped answering and was killed",
     Code.WORKER_KILLED: "the supervisor ended the worker process",

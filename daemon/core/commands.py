@@ -27,11 +27,11 @@ from .intents import Intent
 from .job import Job, Lane
 
 __all__ = [
-    "Allow", "AllowRestart", "AssignJob", "Clean", "Command", "DropGate", "DropIntent", "DropSecrets",
-    "Durable", "Effect", "Event", "Exit", "Forget", "Kill", "LoadChunk", "LoadDue", "LoadLanes",
-    "LoadOverdue", "LoadWindow", "Log", "ProbeName", "Progress", "Publish", "Query", "Refuse", "Reply",
-    "SaveGate", "SaveIntent", "SaveJob", "SaveLimit", "SaveReply", "SaveSecrets", "Seal", "Spawn",
-    "StopAttempt",
+    "Allow", "AllowRestart", "AssignJob", "CheckSpace", "Clean", "Command", "DropGate", "DropIntent",
+    "DropSecrets", "Durable", "Effect", "Event", "Exit", "Forget", "Kill", "LoadChunk", "LoadDue",
+    "LoadLanes", "LoadOverdue", "LoadWindow", "Log", "ProbeName", "Progress", "Publish", "Query",
+    "Refuse", "Reply", "SaveGate", "SaveIntent", "SaveJob", "SaveLimit", "SaveReply", "SaveSecrets",
+    "Seal", "Spawn", "StopAttempt",
 ]  # fmt: skip
 
 
@@ -198,6 +198,12 @@ class ProbeName(Query, frozen=True):
 
     job: Job
     names: tuple[str, ...]
+
+
+class CheckSpace(Query, frozen=True):
+    """Ask how much room there is on the file system of a staging area (`''`: of the state directory)."""
+
+    area: str
 
 
 class Log(Query, frozen=True):

@@ -18,6 +18,7 @@ from . import (
     bulk,
     deadlines,
     delivery,
+    disk,
     dispatch,
     ending,
     inputs,
@@ -216,4 +217,5 @@ HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
     inputs.Sealed: delivery.sealed,
     inputs.Published: delivery.published,
     inputs.FileRefused: delivery.refused,
+    inputs.SpaceFound: disk.space_found,
 }

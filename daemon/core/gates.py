@@ -31,6 +31,8 @@ class Gate(Struct, frozen=True, kw_only=True):
     key: GateKey
     since: int
     until: int | None = None
+    detail: str = ""
+    """For people."""
 
 
 class Gates:

@@ -198,6 +198,18 @@ class FileRefused(Struct, frozen=True):
     lost: bool = False
 
 
+class SpaceFound(Struct, frozen=True):
+    """How much room (bytes) there is on the file system of an area (`''`: of the state directory).
+
+    `reserve` is what is to stay free of it. `trouble` says why nothing can be written there at all.
+    """
+
+    area: str
+    free: int
+    reserve: int
+    trouble: str = ""
+
+
 class Configure(Struct, frozen=True):
     """The configuration has changed."""
 
@@ -215,27 +227,7 @@ class Tick(Struct, frozen=True):
 
 
 Input = (
-    Submit
-    | Verb
-    | Bulk
-    | ChunkLoaded
-    | Expired
-    | Overdue
-    | Limit
-    | WindowLoaded
-    | LanesLoaded
-    | DueLoaded
-    | Committed
-    | WorkerReady
-    | WorkerGone
-    | WorkerReport
-    | Violation
-    | AssignRefused
-    | NameProbed
-    | Sealed
-    | Published
-    | FileRefused
-    | Configure
-    | Drain
-    | Tick
-)
+    Submit | Verb | Bulk | ChunkLoaded | Expired | Overdue | Limit | WindowLoaded | LanesLoaded |
+    DueLoaded | Committed | WorkerReady | WorkerGone | WorkerReport | Violation | AssignRefused |
+    NameProbed | Sealed | Published | FileRefused | SpaceFound | Configure | Drain | Tick
+)  # fmt: skip

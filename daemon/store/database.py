@@ -124,8 +124,8 @@ class Database:
             for row in self.connection.execute("SELECT * FROM intents")
         )
         gates = tuple(
-            Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until)
-            for kind, name, reason, since, until in self.connection.execute("SELECT * FROM gates")
+            Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until, detail=detail)
+            for kind, name, reason, since, until, detail in self.connection.execute("SELECT * FROM gates")
         )
         return Loaded(
             active=tuple(active), gates=gates, counts=counts, revision=one[0], seq=one[1], intents=intents,
@@ -194,8 +194,8 @@ class Database:
     def _apply_rare(self, command: Durable) -> None:
         match command:
             case SaveGate(gate=gate):
-                row: tuple[Any, ...] = (*gate.key, gate.since, gate.until)
-                self.connection.execute("INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?)", row)
+                row: tuple[Any, ...] = (*gate.key, gate.since, gate.until, gate.detail)
+                self.connection.execute("INSERT OR REPLACE INTO gates VALUES (?, ?, ?, ?, ?, ?)", row)
             case DropGate(key=key):
                 self.connection.execute("DELETE FROM gates WHERE kind = ? AND name = ? AND reason = ?", key)
             case SaveLimit(kind=kind, name=name, rate=None):
@@ -373,7 +373,7 @@ class Database:
         return [path for (path,) in self.connection.execute("SELECT path FROM areas")]
 
     def add_area(self, path: str, wall: int) -> None:
-        self.connection.execute("INSERT OR IGNORE INTO areas VALUES (?, ?)", (path, wall))
+        self.connection.execute("INSERT OR IGNORE INTO areas (path, time) VALUES (?, ?)", (path, wall))
 
     # housekeeping
 

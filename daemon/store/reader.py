@@ -118,8 +118,8 @@ def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dic
     """
     gates = Gates(
         tuple(
-            Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until)
-            for kind, name, reason, since, until in connection.execute("SELECT * FROM gates")
+            Gate(key=GateKey(kind, name, Reason(reason)), since=since, until=until, detail=detail)
+            for kind, name, reason, since, until, detail in connection.execute("SELECT * FROM gates")
         )
     )
     ahead = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000

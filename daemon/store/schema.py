@@ -163,7 +163,14 @@ CREATE TABLE limits (
 """
 )
 
-MIGRATIONS = (FIRST, SECOND)
+THIRD = """
+-- what a closed gate says to people
+ALTER TABLE gates ADD COLUMN detail TEXT NOT NULL DEFAULT '';
+-- the mount point that an area lay on when it was made; '' where that is not known
+ALTER TABLE areas ADD COLUMN mount TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS = (FIRST, SECOND, THIRD)
 """Never changed once released: a database may have had any beginning of them."""
 
 

@@ -19,6 +19,7 @@ from fetchd.protocol.codec import decode
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 from fetchd.protocol.mailbox import FINAL, Secrets
 
+from .faults import code_of
 from .helpers import Helpers
 from .spawn import Child, Spawner
 from .workspace import Prepared, Workspaces
@@ -267,7 +268,7 @@ class Crew:
 
         def prepared(result: Prepared, error: BaseException | None) -> None:
             if isinstance(error, OSError):
-                self._refuse(member, job, _file_code(error), f"workspace: {error.strerror}")
+                self._refuse(member, job, code_of(error), f"workspace: {error.strerror}")
             elif isinstance(error, FetchdError):
                 self._refuse(member, job, error.code, f"workspace: {error.message}")
             elif error is not None:
@@ -387,10 +388,3 @@ def _noted(_result: None, error: BaseException | None) -> None:
     if error is not None:
         # whoever needs the file next finds it missing and says so
         logger.warning("cleaning up after a worker: %s", error)
-
-
-def _file_code(error: OSError) -> Code:
-    return FILE_CODES.get(error.errno or 0, Code.IO_ERROR)
-
-
-FILE_CODES = {28: Code.DISK_FULL, 122: Code.DISK_FULL, 13: Code.DESTINATION, 30: Code.IO_ERROR}

@@ -233,6 +233,8 @@ REPORTS: list[mailbox.Report] = [
 ]
 
 EVENTS: list[Callable[[Walk], inputs.Input]] = [
+    *[lambda _walk, free=free: inputs.SpaceFound(make.AREA, free, 1 << 20) for free in (0, 1 << 30)],
+    lambda _walk: inputs.SpaceFound("", 0, 1 << 20, "read-only"),
     lambda walk: submit(intake(), req="again", known=stored(walk)),
     lambda walk: submit(intake(priority=3), req="other", known=stored(walk)),
     lambda walk: submit(intake("new", name="f", if_exists="skip"), paths={"/data/f": "job"}),
