@@ -227,6 +227,7 @@ class App:
             min_speed=self.config.min_speed,
             min_speed_time=self.config.min_speed_time,
             max_size=self.config.max_size,
+            sandbox=self.config.sandbox,
         )
 
     def _settings(self) -> CoreSettings:

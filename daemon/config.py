@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fetchd.daemon.core.settings import Settings
+from fetchd.daemon.sandbox.room import Mode
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 
@@ -55,6 +56,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed: Annotated[int, Meta(ge=0, le=MAX_INT)] = 1024
     min_speed_time: Seconds = 60.0
     max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    sandbox: Mode = "best-effort"
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
@@ -74,6 +76,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
     "min_speed": "live",
     "min_speed_time": "live",
     "max_size": "live",
+    "sandbox": "next_worker",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 

@@ -4,7 +4,7 @@ The supervisor never trusts a report: it is checked for type here, and for slot,
 attempt where it arrives. A range is `[start, end)` in bytes.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -58,7 +58,10 @@ class Secrets(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Start(Struct, frozen=True, kw_only=True):
-    """What a worker is told at spawn, before there is a mailbox. `parent` is the fork server's process."""
+    """What a worker is told at spawn, before there is a mailbox. `parent` is the fork server's process.
+
+    It may write beneath `rooms`, `home` is the first of them; it may connect to `ports` (None: to any).
+    """
 
     endpoint: str
     secret: str
@@ -68,6 +71,11 @@ class Start(Struct, frozen=True, kw_only=True):
     ca_bundle: str
     beat: float
     """Seconds of silence after which a sign of life is sent."""
+
+    rooms: list[str] = field(default_factory=list)
+    ports: list[int] | None = None
+    file_size: int | None = None
+    sandbox: Literal["required", "best-effort", "off"] = "best-effort"
 
 
 # supervisor to worker
@@ -141,7 +149,11 @@ class Leave(Struct, frozen=True, kw_only=True, tag="leave", tag_field="t"):
     """Exit now; no attempt is running."""
 
 
-ToWorker = Assign | Allow | Proceed | Stop | Leave
+class Admitted(Struct, frozen=True, kw_only=True, tag="admitted", tag_field="t"):
+    """Answer to `Arrived`: the connection stands, so that the room can be locked for good."""
+
+
+ToWorker = Admitted | Assign | Allow | Proceed | Stop | Leave
 
 
 # worker to supervisor
@@ -151,6 +163,11 @@ class Arrived(Struct, frozen=True, kw_only=True, tag="arrived", tag_field="t"):
     """First message: the secret that was handed over at spawn proves who speaks."""
 
     secret: Annotated[str, Meta(max_length=64)]
+
+
+class Locked(Struct, frozen=True, kw_only=True, tag="locked", tag_field="t"):
+    """The room is locked, with these layers, and asks for work."""
+
     layers: Annotated[dict[Short, Short], Meta(max_length=16)]
 
 
@@ -263,6 +280,7 @@ class Stopped(Struct, frozen=True, kw_only=True, tag="stopped", tag_field="t"):
 
 FromWorker = (
     Arrived
+    | Locked
     | Beat
     | Responded
     | Restart

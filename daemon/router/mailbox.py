@@ -19,6 +19,7 @@ from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
 from fetchd.protocol.errors import Code, ProtocolError
 
 from .loop import Loop, boot_time
+from .phases import MAY_SAY, Phase, after_hearing, after_saying
 
 logger = logging.getLogger("fetchd")
 
@@ -48,6 +49,7 @@ class Box:
         self.secret = secret
         self.needs = int(3 * beat * 1e6)
         self.peer: bytes | None = None
+        self.phase = Phase.CONNECTED
         self.heard = boot_time()
 
 
@@ -105,6 +107,7 @@ class Mailboxes:
         box = self._boxes.get((slot, incarnation))
         if box is None or box.peer is None:
             return
+        box.phase = after_hearing(box.phase, message)
         try:
             box.socket.send_multipart([box.peer, encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -156,10 +159,13 @@ class Mailboxes:
         if len(frames) != 2:
             raise ProtocolError(Code.BAD_REQUEST, "a report is one frame")
         message: mailbox.FromWorker = decode(frames[1], cast(Any, mailbox.FromWorker))
-        if isinstance(message, mailbox.Arrived):
-            raise ProtocolError(Code.DENIED, "a second arrival")
-        box.heard = boot_time()
-        if not isinstance(message, mailbox.Beat):
+        if not isinstance(message, MAY_SAY[box.phase]):
+            said = type(message).__name__.lower()
+            raise ProtocolError(Code.DENIED, f"{said} is not to be said by a worker that is {box.phase}")
+        box.phase, box.heard = after_saying(box.phase, message), boot_time()
+        if isinstance(message, mailbox.Locked):
+            self.arrived(slot, incarnation, message.layers)
+        elif isinstance(message, mailbox.Report):
             self.reported(slot, incarnation, message)
 
     def _admit(self, slot: int, incarnation: int, box: Box, frames: list[bytes]) -> None:
@@ -172,6 +178,6 @@ class Mailboxes:
             message.secret.encode(), box.secret.encode()
         ):
             box.peer, box.heard = frames[0], boot_time()
-            self.arrived(slot, incarnation, message.layers)
+            self.send(slot, incarnation, mailbox.Admitted())
         else:
             logger.warning("somebody without the secret speaks to the mailbox of worker %d", slot)

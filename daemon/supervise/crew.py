@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service import entry
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode
@@ -60,6 +61,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     min_speed: int = 0
     min_speed_time: float = 60.0
     max_size: int = 0
+    sandbox: Mode = "best-effort"
+    ports: list[int] | None = None
 
 
 class Member:
@@ -150,6 +153,10 @@ class Crew:
                         home=home,
                         ca_bundle=self.settings.ca_bundle,
                         beat=self._post.beat,
+                        rooms=list(rooms.values()),
+                        ports=self.settings.ports,
+                        file_size=self.settings.max_size or None,
+                        sandbox=self.settings.sandbox,
                     ),
                 ),
             )

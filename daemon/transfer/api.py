@@ -38,7 +38,7 @@ class StoppedError(Exception):
 class Context(ABC):
     """What a transfer may ask of the worker. All of it may be called from any thread of the attempt.
 
-    `home` is a private directory. `connections` is how many are allowed now; `changed` is called when that
+    `connections` is how many are allowed now; `changed` is called when that
     has become another number. `source` is which of (url, *mirrors) the attempt is with: what is blamed if it
     fails. `mixed`: bytes of several sources are in the sink.
     """
@@ -47,7 +47,6 @@ class Context(ABC):
     sink: Sink
     user_agent: str
     ca_bundle: str
-    home: str
     connections: int
     changed: Callable[[], None] | None
     source: int

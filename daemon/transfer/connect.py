@@ -5,6 +5,7 @@ wait at. `requests` is not in the way of a request: its session costs twice what
 """
 
 import contextlib
+import fcntl
 import os
 import socket
 import ssl
@@ -137,7 +138,7 @@ class Managers:
         self._manager: Any = None
         self._lock = threading.Lock()
 
-    def find(self, url: str, task: Assign, ca_bundle: str, home: str) -> Any:
+    def find(self, url: str, task: Assign, ca_bundle: str) -> Any:
         """The pools for this task (a `PoolManager`), fit for this URL.
 
         Raises `tls` where no certificates can be read, `client_cert`, and `proxy` where SOCKS is not there.
@@ -146,11 +147,11 @@ class Managers:
         with self._lock:
             if key != self._key:
                 self.close()
-                self._manager, self._key = _manager(task, ca_bundle, home), key
+                self._manager, self._key = _manager(task, ca_bundle), key
             manager = self._manager
             if urls.scheme(url) == "https" and "ssl_context" not in manager.connection_pool_kw:
                 # only now: reading a bundle of authorities takes 20 ms
-                manager.connection_pool_kw["ssl_context"] = tls_context(task, ca_bundle, home)
+                manager.connection_pool_kw["ssl_context"] = tls_context(task, ca_bundle)
             return manager
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class Managers:
         self._key = self._manager = None
 
 
-def _manager(task: Assign, ca_bundle: str, home: str) -> Any:
+def _manager(task: Assign, ca_bundle: str) -> Any:
     options: dict[str, Any] = {"num_pools": POOLS, "maxsize": HOSTED, "block": False}
     proxy = task.proxy
     if proxy is not None and proxy.startswith("socks"):
@@ -174,7 +175,7 @@ def _manager(task: Assign, ca_bundle: str, home: str) -> Any:
         manager = urllib3.PoolManager(**options)
     else:
         if proxy.startswith("https:"):
-            options["proxy_ssl_context"] = tls_context(task, ca_bundle, home)
+            options["proxy_ssl_context"] = tls_context(task, ca_bundle)
         pair = urls.userinfo(proxy)
         headers = None if pair is None else {"Proxy-Authorization": basic(pair)}
         manager = urllib3.ProxyManager(_without_userinfo(proxy), proxy_headers=headers, **options)
@@ -191,7 +192,7 @@ def _behind_socks(pools: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def tls_context(task: Assign, ca_bundle: str, home: str) -> ssl.SSLContext:
+def tls_context(task: Assign, ca_bundle: str) -> ssl.SSLContext:
     """What a task trusts, and how it shows who it is itself."""
     context: ssl.SSLContext = urllib3.util.ssl_.create_urllib3_context()
     if task.options.insecure:
@@ -209,25 +210,37 @@ def tls_context(task: Assign, ca_bundle: str, home: str) -> ssl.SSLContext:
             text = f"the certificates {where} cannot be read: {getattr(error, 'strerror', None) or error}"
             raise TransferError(Code.TLS, text) from None
     if task.client_certificate is not None:
-        _load_chain(context, task.client_certificate, home)
+        _load_chain(context, task.client_certificate)
     return context
 
 
-def _load_chain(context: ssl.SSLContext, text: str, home: str) -> None:
-    """The ssl module takes it from a file only: one that nobody else can read, and only for a moment."""
-    path = os.path.join(home or ".", f"certificate-{threading.get_ident()}")
+PIPE = 1 << 16
+"""Bytes that a pipe holds in any case (pipe(7))."""
+
+
+def _load_chain(context: ssl.SSLContext, text: str) -> None:
+    """The ssl module takes it from files only, one for the chain and one for the key: here two pipes."""
+    with contextlib.ExitStack() as pipes:
+        try:
+            chain, key = (f"/dev/fd/{_filled(text.encode(), pipes)}" for _ in range(2))
+            # a password cannot be asked for: without the argument the terminal would be
+            context.load_cert_chain(chain, key, password=lambda: b"")
+        except (OSError, ValueError) as error:
+            text = f"the client certificate cannot be used: {getattr(error, 'reason', None) or error}"
+            raise TransferError(Code.CLIENT_CERT, text) from None
+
+
+def _filled(content: bytes, pipes: contextlib.ExitStack) -> int:
+    """The reading end of a pipe that holds all of the content."""
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    pipes.callback(os.close, reading)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        # a password cannot be asked for: without the argument the terminal would be
-        context.load_cert_chain(path, password=lambda: b"")
-    except (OSError, ValueError) as error:
-        text = f"the client certificate cannot be used: {getattr(error, 'reason', None) or error}"
-        raise TransferError(Code.CLIENT_CERT, text) from None
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, max(len(content), PIPE))
+        if os.write(writing, content) != len(content):
+            raise ValueError("it is too large")
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        os.close(writing)
+    return reading
 
 
 def _bundled() -> str:

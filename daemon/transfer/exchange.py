@@ -152,7 +152,7 @@ class Exchange:
     ) -> Answer:
         """One request. A kept connection that turns out to be gone is no failure: another one is taken."""
         context, task = self._context, self._task
-        manager = self._managers.find(place.url, task, context.ca_bundle, context.home)
+        manager = self._managers.find(place.url, task, context.ca_bundle)
         timeout = urllib3.Timeout(connect=task.connect_timeout, read=task.read_timeout)
         for left in reversed(range(HOSTED + 1)):
             with contextlib.ExitStack() as attempt:

@@ -48,11 +48,10 @@ class Attempt(Context):
     user_agent = f"fetchd/{__version__}"
 
     def __init__(
-        self, task: Assign, transfers: Transfers, ca_bundle: str, send: Callable[[Report], None], home: str
+        self, task: Assign, transfers: Transfers, ca_bundle: str, send: Callable[[Report], None]
     ) -> None:
         self.task = task
         self.ca_bundle = ca_bundle
-        self.home = home
         self.connections = task.connections
         self.changed: Callable[[], None] | None = None
         self.source = task.source

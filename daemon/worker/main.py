@@ -16,6 +16,7 @@ from typing import Any, cast
 import zmq
 from msgspec import Struct
 
+from fetchd.daemon.sandbox import room as sandbox
 from fetchd.daemon.service import child
 from fetchd.daemon.transfer.registry import Transfers
 from fetchd.protocol import mailbox
@@ -35,10 +36,9 @@ STACK = 512 << 10
 class Worker:
     """One worker: its mailbox, its transfers, and at most one attempt."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str, beat: float, home: str) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", ca_bundle: str, beat: float) -> None:
         self._socket = socket
         self._beat = beat
-        self._home = home
         self._ca_bundle = ca_bundle
         self._transfers = Transfers()
         self._reports: SimpleQueue[mailbox.Report] = SimpleQueue()
@@ -74,7 +74,7 @@ class Worker:
                 assert attempt is None, "the supervisor assigns one attempt at a time"
                 self._speed, self._shown = None, sum(end - start for start, end in message.have)
                 self._shown_at = time.monotonic()
-                self._attempt = Attempt(message, self._transfers, self._ca_bundle, self._report, self._home)
+                self._attempt = Attempt(message, self._transfers, self._ca_bundle, self._report)
                 self._attempt.start()
             case mailbox.Stop(job=job, attempt=number, keep=keep):
                 if attempt is not None and (attempt.task.job, attempt.task.attempt) == (job, number):
@@ -130,12 +130,17 @@ def main(start: mailbox.Start) -> None:
     """Lock the room, then connect, then work."""
     child.settle(start.parent, Path(start.workers_lock), "fetchd-worker")
     threading.stack_size(STACK)
-    layers = room.lock(Path(start.home))
+    room.furnish(Path(start.home))
+    layers = sandbox.enter(room.policy(start), start.sandbox)
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 1000)
     socket.setsockopt(zmq.RECONNECT_IVL, -1)
     socket.connect(start.endpoint)
-    socket.send(encode(mailbox.Arrived(secret=start.secret, layers=layers)))
-    Worker(socket, start.ca_bundle, start.beat, start.home).run()
+    socket.send(encode(mailbox.Arrived(secret=start.secret)))
+    # libzmq connects in a thread of its own; once there is an answer it needs no other socket with a path
+    decode(socket.recv(), mailbox.Admitted)
+    layers |= sandbox.seal(start.sandbox)
+    socket.send(encode(mailbox.Locked(layers=layers)))
+    Worker(socket, start.ca_bundle, start.beat).run()
     context.destroy()

@@ -89,7 +89,7 @@ class Room:
             transfer.paths = self.paths
         with self._changed:
             self._before = len(self.reports)
-        self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear, str(self.directory))
+        self.attempt = Attempt(task, self.transfers, ca_bundle, self._hear)
         self.attempt.start()
 
     def end(self, timeout: float = 20.0) -> Finished | NotModified | Failed | Stopped:

@@ -18,7 +18,7 @@ from fetchd.daemon.router.loop import Loop, boot_time
 from fetchd.daemon.router.mailbox import Mailboxes
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import MAX_MESSAGE, encode
-from fetchd.protocol.mailbox import Arrived, Beat, Leave, Progressed
+from fetchd.protocol.mailbox import Arrived, Beat, Leave, Locked, Progressed
 
 SECRET = "0123456789abcdef"
 PROGRESS = Progressed(job="job", attempt=1, bytes=5, total=None, speed=1.0)
@@ -64,7 +64,7 @@ class Post:
     def worker(self, slot: int = 0, incarnation: int = 1) -> "zmq.Socket[bytes]":
         """A worker that has arrived."""
         endpoint = self.boxes.open(slot, incarnation, SECRET)
-        socket = self.peer(endpoint, Arrived(secret=SECRET, layers={}))
+        socket = self.peer(endpoint, Arrived(secret=SECRET), Locked(layers={}))
         self.until(lambda: ("arrived", slot, incarnation) in self.heard)
         self.heard.clear()
         return socket
@@ -117,12 +117,12 @@ def test_only_the_secret_makes_a_worker(post: Post) -> None:
     """And who has not got it does no harm to the one who has: nothing that it says counts."""
     endpoint = post.boxes.open(0, 1, SECRET)
     wrong = [
-        *(Arrived(secret=secret, layers={}) for secret in ("wrong", "", "\u00e9", SECRET + "x")),
+        *(Arrived(secret=secret) for secret in ("wrong", "", "\u00e9", SECRET + "x")),
         PROGRESS, Beat(), b"", b"\xc1rubbish", [b"two", b"frames"], [encode(PROGRESS)] * 50,
     ]  # fmt: skip
     for message in wrong:
         post.peer(endpoint, message)
-    post.peer(endpoint, Arrived(secret=SECRET, layers={}))
+    post.peer(endpoint, Arrived(secret=SECRET))
     post.until(lambda: ("arrived", 0, 1) in post.heard)
     assert post.heard == [("arrived", 0, 1)]
 
@@ -131,9 +131,9 @@ def test_a_stranger_cannot_have_a_worker_killed(post: Post) -> None:
     worker = post.worker()
     endpoint = f"ipc://{post.boxes._boxes[0, 1].path}"
     stranger = post.peer(endpoint)
-    for message in (PROGRESS, Arrived(secret="x", layers={}), b"\xc1", [b"a", b"b", b"c"]):
+    for message in (PROGRESS, Arrived(secret="x"), b"\xc1", [b"a", b"b", b"c"]):
         post.say(stranger, message)
-    post.peer(endpoint, Arrived(secret=SECRET, layers={}))
+    post.peer(endpoint, Arrived(secret=SECRET))
     for _ in range(20):
         post.settle(worker)
     assert post.heard == []
@@ -142,7 +142,7 @@ def test_a_stranger_cannot_have_a_worker_killed(post: Post) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Arrived(secret=SECRET, layers={}),
+        Arrived(secret=SECRET),
         b"",
         b"\xc1",
         b"\x80",

@@ -84,7 +84,7 @@ def _attempt(url: str) -> Attempt:
         job="job", attempt=1, workspace=tempfile.gettempdir(), url=url, headers={}, checksum=None,
         generation=0, have=[], validator=Validator(), total=None, connect_timeout=5.0, read_timeout=5.0,
     )  # fmt: skip
-    return Attempt(task, Transfers(), "", lambda _report: None, tempfile.gettempdir())
+    return Attempt(task, Transfers(), "", lambda _report: None)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_a_stranger_at_a_mailbox(daemon: DaemonProcess, origin: Origin, download
                 stranger.setsockopt(zmq.LINGER, 1000)
                 stranger.connect(f"ipc://{path}")
                 for message in (
-                    encode(Arrived(secret="\u00e9", layers={})),
+                    encode(Arrived(secret="\u00e9")),
                     encode(Finished(job="held", attempt=1, size=1000)),
                     b"\xc1",
                 ):

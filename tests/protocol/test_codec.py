@@ -52,7 +52,8 @@ SEEDS = [codec.encode(message) for _, message in MESSAGES] + [
         mailbox.Synced(job="a", attempt=1, generation=0, ranges=[(0, 65536), (131072, 196608)]),
         mailbox.Progressed(job="a", attempt=1, bytes=5, total=None, speed=1.5),
         mailbox.Failed(job="a", attempt=1, code="dns", message="", bytes=0, retry_after=3.0),
-        mailbox.Arrived(secret="s", layers={"landlock": "abi 7"}),
+        mailbox.Arrived(secret="s"),
+        mailbox.Locked(layers={"landlock": "on"}),
     )
 ]
 

@@ -31,6 +31,9 @@ VALUES = frozenset(
 )
 """The value types of the protocol and their (pure) codec: no paths, nothing that looks at the machine."""
 
+SANDBOX = "fetchd.daemon.sandbox"
+"""Stands alone, so that others may take it."""
+
 GROUND = "fetchd.daemon.service"
 """The ground floor: what every process needs from the system. It knows none of the other rooms."""
 
@@ -49,7 +52,7 @@ def sibling(name: str, *also: str) -> Rule:
     return Rule(
         f"{name} knows core and protocol, not its siblings",
         (room,),
-        ours=frozenset({room, CORE, GROUND, "fetchd.protocol", *also}),
+        ours=frozenset({room, CORE, GROUND, SANDBOX, "fetchd.protocol", *also}),
     )
 
 
@@ -89,6 +92,7 @@ RULES = [
     sibling("events"),
     sibling("store"),
     sibling("supervise", "fetchd.daemon.worker"),  # it spawns the worker's entry point
+    Rule("the sandbox stands alone", (SANDBOX,), ours=frozenset({SANDBOX}), others=frozenset()),
     Rule(
         "service knows no other room",
         (GROUND,),

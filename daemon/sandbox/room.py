@@ -1,0 +1,110 @@
+"""The room: one interface, and the layers behind it in the order that they have to come in.
+
+`enter` first thing in the process, before it has threads: limits, capabilities, no_new_privs, Landlock.
+`seal` once what needs more is done (a connection by a socket with a path, say): seccomp. Both tell of each
+layer whether it is `on`, `partial: why`, `unavailable: why`, or `off`.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from . import landlock, privileges, seccomp
+from .kernel import LayerError
+
+Mode = Literal["required", "best-effort", "off"]
+
+ENTERED, SEALED = ("limits", "capabilities", "no_new_privs", "landlock"), ("seccomp",)
+LAYERS = (*ENTERED, *SEALED)
+
+Layers = dict[str, str]
+ON, OFF = "on", "off"
+
+
+class Policy(NamedTuple):
+    """What is left to a process.
+
+    It may write files beneath `writable`, and make and remove some there only with `make`; it may read
+    beneath `readable`. TCP connections go to `ports` (None: to any). Memory is its address space, in bytes.
+    """
+
+    writable: tuple[str, ...]
+    readable: tuple[str, ...]
+    make: bool = False
+    ports: tuple[int, ...] | None = None
+    memory: int = 1 << 30
+    open_files: int = 256
+    file_size: int | None = None
+
+
+class RoomError(Exception):
+    """A layer that is required is not to be had; the message says which and why."""
+
+
+def enter(policy: Policy, mode: Mode) -> Layers:
+    """Lock everything but seccomp. Raises `RoomError` where `mode` requires what there is not."""
+    return _apply(
+        mode,
+        limits=lambda: privileges.limit(
+            memory=policy.memory, open_files=policy.open_files, file_size=policy.file_size
+        ),
+        capabilities=privileges.drop_capabilities,
+        no_new_privs=privileges.no_new_privileges,
+        landlock=lambda: _landlock(policy),
+    )
+
+
+def seal(mode: Mode) -> Layers:
+    """Lock the last layer, for all threads. Raises `RoomError` where `mode` requires what there is not."""
+    return _apply(mode, seccomp=seccomp.install)
+
+
+def probe() -> Layers:
+    """What could be had here; nothing is changed."""
+    found: Layers = {}
+    for name, look in (("landlock", _look_at_landlock), ("seccomp", seccomp.available)):
+        try:
+            found[name] = look() or ON
+        except LayerError as error:
+            found[name] = f"unavailable: {error}"
+    return found
+
+
+def missing(layers: Layers) -> str | None:
+    """What of it does not hold, in words, or None."""
+    return "; ".join(f"{name}: {state}" for name, state in layers.items() if state != ON) or None
+
+
+def _landlock(policy: Policy) -> str | None:
+    rules = landlock.Ruleset(connect=policy.ports is not None)
+    rules.allow(policy.readable, landlock.READ)
+    rules.allow(policy.writable, landlock.WRITE | (landlock.MAKE if policy.make else 0))
+    rules.allow_ports(policy.ports or ())
+    rules.restrict()
+    return _look_at_landlock()
+
+
+def _look_at_landlock() -> str | None:
+    version = landlock.version()
+    if version < landlock.NETWORK_SINCE:
+        return f"partial: version {version} governs neither ports nor signals"
+    return f"partial: version {version} does not govern signals" if version < landlock.SCOPES_SINCE else None
+
+
+def _apply(mode: Mode, **layers: Callable[[], str | None]) -> Layers:
+    if mode == "off":
+        return dict.fromkeys(layers, OFF)
+    found: Layers = {}
+    for name, lock in layers.items():
+        try:
+            found[name] = lock() or ON
+        except (LayerError, OSError, ValueError) as error:
+            found[name] = f"unavailable: {error}"
+    if mode == "required" and (why := missing(found)) is not None:
+        raise RoomError(why)
+    return found
+
+
+def real(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Each path, and where it leads to if it is a link: a rule holds for what is there now."""
+    return tuple(dict.fromkeys(one for path in paths for one in (path, os.path.realpath(path))))
