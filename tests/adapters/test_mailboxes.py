@@ -18,10 +18,15 @@ from fetchd.daemon.router.loop import Loop, boot_time
 from fetchd.daemon.router.mailbox import Mailboxes
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import MAX_MESSAGE, encode
-from fetchd.protocol.mailbox import Arrived, Beat, Leave, Locked, Progressed
+from fetchd.protocol.mailbox import Admitted, Arrived, Assign, Beat, Leave, Locked, Progressed, Validator
 
 SECRET = "0123456789abcdef"
 PROGRESS = Progressed(job="job", attempt=1, bytes=5, total=None, speed=1.0)
+
+TASK = Assign(
+    job="j", attempt=1, workspace="", url="", headers={}, checksum=None, generation=0, have=[],
+    validator=Validator(), total=None, connect_timeout=1.0, read_timeout=1.0,
+)  # fmt: skip
 
 
 class Post:
@@ -61,12 +66,16 @@ class Post:
         else:
             socket.send(message if isinstance(message, bytes) else encode(message))
 
-    def worker(self, slot: int = 0, incarnation: int = 1) -> "zmq.Socket[bytes]":
-        """A worker that has arrived."""
+    def worker(self, slot: int = 0, incarnation: int = 1, *, busy: bool = True) -> "zmq.Socket[bytes]":
+        """A worker that has locked its room, and has an attempt in hand unless it is not to be busy."""
         endpoint = self.boxes.open(slot, incarnation, SECRET)
         socket = self.peer(endpoint, Arrived(secret=SECRET), Locked(layers={}))
         self.until(lambda: ("arrived", slot, incarnation) in self.heard)
         self.heard.clear()
+        assert socket.recv() == encode(Admitted())
+        if busy:
+            self.boxes.send(slot, incarnation, TASK)
+            assert socket.recv() == encode(TASK)
         return socket
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -122,7 +131,7 @@ def test_only_the_secret_makes_a_worker(post: Post) -> None:
     ]  # fmt: skip
     for message in wrong:
         post.peer(endpoint, message)
-    post.peer(endpoint, Arrived(secret=SECRET))
+    post.peer(endpoint, Arrived(secret=SECRET), Locked(layers={}))
     post.until(lambda: ("arrived", 0, 1) in post.heard)
     assert post.heard == [("arrived", 0, 1)]
 
@@ -143,6 +152,7 @@ def test_a_stranger_cannot_have_a_worker_killed(post: Post) -> None:
     "message",
     [
         Arrived(secret=SECRET),
+        Locked(layers={}),
         b"",
         b"\xc1",
         b"\x80",
@@ -156,8 +166,8 @@ def test_a_stranger_cannot_have_a_worker_killed(post: Post) -> None:
         b"\x91" * 5000,
     ],
     ids=[
-        "a second arrival", "empty", "rubbish", "no type", "two frames", "negative", "too large", "slow",
-        "a message for workers", "a long text", "many ranges", "deep",
+        "a second arrival", "locked twice", "empty", "rubbish", "no type", "two frames", "negative",
+        "too large", "slow", "a message for workers", "a long text", "many ranges", "deep",
     ],
 )  # fmt: skip
 def test_what_a_worker_may_not_say(post: Post, message: object) -> None:

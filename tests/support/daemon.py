@@ -47,7 +47,7 @@ class DaemonProcess:
         self.state = self.root / "state"
         self.log_path = self.root / os.fsdecode(processes.LOG)
         self.env = {key: value for key, value in os.environ.items() if not key.startswith("FETCHD_")}
-        self.env.update(env or {}, FETCHD_STATE_DIR=str(self.state))
+        self.env.update({"FETCHD_SANDBOX": "required"} | dict(env or {}), FETCHD_STATE_DIR=str(self.state))
         self.wrapper = list(wrapper)
         self.args = list(args)
         self.process: subprocess.Popen[bytes] | None = None
