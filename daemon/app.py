@@ -37,8 +37,9 @@ from .router.mailbox import Mailboxes
 from .router.requests import Requests
 from .router.waits import Waits
 from .router.zap import Authorizer
+from .sandbox import room
 from .service import entry
-from .service.host import prepare_runtime, raise_open_files, write_endpoint
+from .service.host import StartError, prepare_runtime, raise_open_files, write_endpoint
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
@@ -106,6 +107,7 @@ class App:
         """Everything that is opened once, in the order in which the last is closed first."""
         keep = self.cleanup.callback
         raise_open_files()
+        self._check_sandbox()
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.lock = StateLock(self.state)
         keep(self.lock.close)
@@ -158,6 +160,16 @@ class App:
             started=time.time_ns() // 1000,
             started_mono=boot_time(),
             events=self.publisher.endpoint,
+        )
+
+    def _check_sandbox(self) -> None:
+        found = room.probe()
+        lacking = room.missing(found)
+        if lacking is not None and self.config.sandbox == "required":
+            raise StartError(f"sandbox = required, but {lacking}")
+        told = ", ".join(f"{layer} {state}" for layer, state in found.items())
+        logger.log(
+            logging.WARNING if lacking else logging.INFO, "sandbox (%s): %s", self.config.sandbox, told
         )
 
     def _begin(self) -> None:

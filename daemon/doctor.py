@@ -36,7 +36,6 @@ LITTLE_SPACE, NO_SPACE = 1 << 30, 64 << 20
 FEW_WATCHES, FEW_INSTANCES = 128, 16
 LONGEST_SOCKET = "reader-4194304"
 OPEN_FILES = 65_536
-SYS_LANDLOCK_CREATE_RULESET, PR_GET_SECCOMP = 444, 21
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 
 Level = Literal["ok", "warn", "fail"]
@@ -280,17 +279,12 @@ def _lease(directory: Path) -> Finding:
 
 def check_sandbox(_house: House) -> Iterator[Finding]:
     """What the kernel offers to lock workers in."""
-    abi = _libc.syscall(SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
-    if abi >= 1:
-        yield Finding("landlock", "ok", f"ABI {abi}")
-    else:
-        why = os.strerror(ctypes.get_errno())
-        advice = "a kernel from 5.13 on, with landlock in its lsm= list, locks workers into their rooms"
-        yield Finding("landlock", "warn", f"not available: {why}", advice)
-    if _libc.prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0:
-        yield Finding("seccomp", "ok", "available")
-    else:
-        yield Finding("seccomp", "warn", "not available", "a kernel with CONFIG_SECCOMP_FILTER has it")
+    from .sandbox import room
+
+    advice = "a kernel from 6.12 on, with landlock in its lsm= list and CONFIG_SECCOMP_FILTER, has all layers"
+    for layer, state in room.probe().items():
+        level: Level = "ok" if state == room.ON else "warn"
+        yield Finding(layer, level, state, None if level == "ok" else advice)
 
 
 def check_kernel(_house: House) -> Iterator[Finding]:

@@ -33,6 +33,9 @@ STACK = 512 << 10
 """Bytes of stack for each thread: a worker may need dozens."""
 
 
+room.code()  # found once, in the fork server, for all workers
+
+
 class Worker:
     """One worker: its mailbox, its transfers, and at most one attempt."""
 

@@ -4,6 +4,7 @@ It may write only beneath its rooms, whose files the supervisor has made; it may
 code and that of plug-ins, the authorities, and what the resolver reads.
 """
 
+import functools
 import importlib.util
 import os
 import site
@@ -34,7 +35,7 @@ OPEN_FILES = 256
 
 def policy(start: Start) -> room.Policy:
     """What a worker may do."""
-    readable = {*LIBRARIES, *RESOLVER, *TLS, *OTHERS, *_code()} | ({start.ca_bundle} - {""})
+    readable = {*LIBRARIES, *RESOLVER, *TLS, *OTHERS, *code()} | ({start.ca_bundle} - {""})
     return room.Policy(
         writable=tuple(start.rooms),
         readable=room.real(tuple(sorted(readable))),
@@ -45,8 +46,13 @@ def policy(start: Start) -> room.Policy:
     )
 
 
-def _code() -> Iterator[str]:
+@functools.cache
+def code() -> tuple[str, ...]:
     """Where code lies: never all of `sys.path`, which may begin with the home directory."""
+    return tuple(_code())
+
+
+def _code() -> Iterator[str]:
     yield from sysconfig.get_paths().values()
     yield from site.getsitepackages()
     if site.ENABLE_USER_SITE:
