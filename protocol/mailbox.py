@@ -57,6 +57,19 @@ class Secrets(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ca: str | None = None
 
 
+class Network(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where transfers may connect to. Hosts are names, `*.` and a name, or networks by their numbers.
+
+    Without `allow_private` only public addresses, and networks that `allow_hosts` has by their numbers. Where
+    `allow_hosts` is not empty, nothing but that. `ports` None: all of them.
+    """
+
+    allow_private: bool = True
+    allow_hosts: tuple[str, ...] = ()
+    deny_hosts: tuple[str, ...] = ()
+    ports: tuple[int, ...] | None = None
+
+
 class Start(Struct, frozen=True, kw_only=True):
     """What a worker is told at spawn, before there is a mailbox. `parent` is the fork server's process.
 
@@ -118,6 +131,7 @@ class Assign(Struct, frozen=True, kw_only=True, tag="assign", tag_field="t"):
     rate: int | None = None
     connections: int = 1
     newer_than: int | None = None
+    network: Network = Network()
 
 
 class Allow(Struct, frozen=True, kw_only=True, tag="allow", tag_field="t"):

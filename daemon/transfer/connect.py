@@ -18,13 +18,16 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from fetchd.protocol import urls
 from fetchd.protocol.errors import Code
-from fetchd.protocol.mailbox import Assign
+from fetchd.protocol.mailbox import Assign, Network
 
 from . import gate
 from .api import TransferError
+from .dial import dial
+from .policy import check_address, check_name
 
 POOLS = 3
 """Hosts whose connections are kept."""
@@ -39,12 +42,13 @@ urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 class Wait:
     """One request's wait for a head of up to `seconds`. `fresh`: its connection has been made for it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, rules: Network) -> None:
         self.seconds = seconds
+        self.rules = rules
         self.fresh = False
 
     def dialled(self, sock: socket.socket) -> None:
-        """A connection has been made; a proxy or encryption may come before the request."""
+        """A connection is about to be made; a proxy or encryption may come before the request."""
 
     def sent(self, connection: "Connection") -> None:
         """The request has been sent, its answer is waited for."""
@@ -74,12 +78,20 @@ class _Mixin:
 
     def _new_conn(self) -> socket.socket:
         wait = _current()
-        if wait is not None:
-            wait.fresh = True
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
-        if wait is not None:
-            wait.dialled(sock)
-        return sock
+        assert wait is not None, "requests are made in `waiting`"
+        wait.fresh = True
+        return self._dial(wait)
+
+    def _dial(self, wait: Wait) -> socket.socket:
+        connection = cast(Connection, self)
+        try:
+            return dial(connection._dns_host, connection.port, connection.timeout, wait.rules, wait.dialled)
+        except socket.gaierror as error:
+            raise NameResolutionError(connection.host, connection, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(connection, f"no connection to {connection.host} in time") from error
+        except OSError as error:
+            raise NewConnectionError(connection, f"no connection: {error}") from error
 
     def _tunnel(self) -> None:
         self._tunnelling = True
@@ -104,6 +116,23 @@ class Plain(_Mixin, HTTPConnection):  # type: ignore[misc]  # a method takes the
 
 class Encrypted(_Mixin, HTTPSConnection):  # type: ignore[misc]
     """An encrypted one."""
+
+
+class _Socks(_Mixin):
+    """What connections through a SOCKS proxy add: the proxy's address is judged, and that one is used."""
+
+    _socks_options: dict[str, Any]
+
+    def _dial(self, wait: Wait) -> socket.socket:
+        options = self._socks_options
+        host, port = options["proxy_host"], options["proxy_port"]
+        check_name(wait.rules, host, port)
+        address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        check_address(wait.rules, host, address)
+        self._socks_options = {**options, "proxy_host": address}
+        sock: socket.socket = super(_Mixin, self)._new_conn()  # type: ignore[misc]
+        wait.dialled(sock)
+        return sock
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -187,7 +216,7 @@ def _behind_socks(pools: dict[str, Any]) -> dict[str, Any]:
     """Pools of connections through a SOCKS proxy, with our mixin."""
     found = {}
     for scheme, pool in pools.items():
-        connection = type("Socks", (_Mixin, pool.ConnectionCls), {})
+        connection = type("Socks", (_Socks, pool.ConnectionCls), {})
         found[scheme] = type("SocksPool", (pool,), {"ConnectionCls": connection})
     return found
 

@@ -220,7 +220,7 @@ class _Abortable(Wait):
     connection: Connection
 
     def __init__(self, stack: contextlib.ExitStack, context: Context, notice: Notice) -> None:
-        super().__init__(gate.TIMES * context.task.read_timeout)
+        super().__init__(gate.TIMES * context.task.read_timeout, context.task.network)
         self._stack = stack
         self._context = context
         self._notice = notice

@@ -19,6 +19,7 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Assign, Validator
 
 from .api import Context, NotModifiedError, Transfer, TransferError
+from .dial import dial
 from .failures import classify
 from .sink import Stripe
 
@@ -82,7 +83,8 @@ class _Connection(ftplib.FTP):
     def open(self, host: str, port: int) -> None:
         """Connect and read the greeting."""
         self.host, self.port = host, port
-        plain = socket.create_connection((host, port), self._context.task.connect_timeout)
+        task = self._context.task
+        plain = dial(host, port, task.connect_timeout, task.network, self._sockets.append)
         self.sock = self._prepared(plain)
         self.af = self.sock.family
         self.file = self._lines = _Lines(self.sock, self._context.task.read_timeout)  # type: ignore[assignment]

@@ -14,8 +14,6 @@ from support.serving import Peer, Talker
 from support.tls import Certificates, encrypted, make_certificates
 from support.tmp import TempDir
 
-from fetchd.daemon.transfer.api import TransferError
-from fetchd.daemon.transfer.connect import tls_context
 from fetchd.protocol.mailbox import Options, Responded, Warned
 
 from .attempts import Room, code
@@ -180,16 +178,6 @@ def test_certificates_of_ours_that_cannot_be_used(
     assert "PRIVATE KEY" not in str(room.reports)
     assert left(room) == set()
     assert picky.connections == 0
-
-
-def test_a_home_that_cannot_be_written(others: Certificates, room: Room) -> None:
-    """It is our certificate that cannot be used; no server is to blame."""
-    room.begin("gopher://a.test/", client_certificate=others.chain)
-    room.end()
-    assert room.attempt is not None
-    with pytest.raises(TransferError) as caught:
-        tls_context(room.attempt.task, str(others.authority), "/does/not/exist")
-    assert caught.value.code == "client_cert"
 
 
 # connections of one identity are never used for another
