@@ -25,7 +25,7 @@ from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
-from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings
+from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings, network
 from .events.publisher import Publisher
 from .queries import Handlers, loaded, store_handlers
 from .renewal import Renewal
@@ -240,6 +240,7 @@ class App:
             min_speed_time=self.config.min_speed_time,
             max_size=self.config.max_size,
             sandbox=self.config.sandbox,
+            network=network(self.config),
         )
 
     def _settings(self) -> CoreSettings:
@@ -341,7 +342,7 @@ class App:
         answer = Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],
             next_worker=[key for key in changed if IN_FORCE[key] == "next_worker"],
-            restart=[],
+            restart=[key for key in changed if IN_FORCE[key] == "restart"],
         )
         then(answer, None)
 

@@ -18,6 +18,7 @@ from fetchd.daemon.core.settings import Settings
 from fetchd.daemon.sandbox.room import Mode
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
+from fetchd.protocol.mailbox import Network
 
 RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "sim"})
 """`FETCHD_*` variables that are not keys of the file."""
@@ -33,6 +34,11 @@ CA_BUNDLES = (
 class ConfigError(Exception):
     """The configuration cannot be used; the message says where and why."""
 
+
+Rule = Annotated[str, Meta(min_length=1, max_length=255)]
+"""A host's name, `*.` and a name, or a network by its numbers."""
+
+SYSTEM_PORTS = (21, 53, 80, 443)
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
@@ -57,9 +63,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed_time: Seconds = 60.0
     max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
     sandbox: Mode = "best-effort"
+    system: bool = False
+    """A daemon for all users of the machine: what is not set is stricter then."""
+    allow_private: bool | None = None
+    allow_hosts: tuple[Rule, ...] = ()
+    deny_hosts: tuple[Rule, ...] = ()
+    allow_ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] | None = None
 
 
-IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
+IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "workers": "live",
     "log_level": "live",
     "connect_timeout": "live",
@@ -77,6 +89,11 @@ IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
     "min_speed_time": "live",
     "max_size": "live",
     "sandbox": "next_worker",
+    "system": "restart",
+    "allow_private": "live",
+    "allow_hosts": "live",
+    "deny_hosts": "live",
+    "allow_ports": "next_worker",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 
@@ -94,6 +111,17 @@ def core_settings(config: Config, default_area: str) -> Settings:
         default_area=default_area,
         host_connections=config.host_connections,
         limit_rate=config.limit_rate,
+    )
+
+
+def network(config: Config) -> Network:
+    """Where transfers may connect to: anywhere, unless configured otherwise or for a system daemon."""
+    private, ports = config.allow_private, config.allow_ports
+    return Network(
+        allow_private=not config.system if private is None else private,
+        allow_hosts=config.allow_hosts,
+        deny_hosts=config.deny_hosts,
+        ports=SYSTEM_PORTS if ports is None and config.system else ports or None,
     )
 
 
@@ -126,8 +154,9 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
         if key.startswith("FETCHD_") and name not in RESERVED:
             if name not in Config.__struct_fields__:
                 raise ConfigError(f"{key}: no such setting")
-            _convert({name: value}, key, strict=False)
-            values[name] = value
+            given: Any = value.replace(",", " ").split() if name in LISTS else value
+            _convert({name: given}, key, strict=False)
+            values[name] = given
     config = _convert(values, "the configuration", strict=False)
     if config.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError("log_level is one of debug, info, warning, error")
@@ -163,6 +192,10 @@ def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
 
 
 Change = Literal["live", "next_worker", "restart"]
+
+
+LISTS = frozenset({"allow_hosts", "deny_hosts", "allow_ports"})
+"""Keys whose environment variable is a list, by commas or spaces."""
 
 
 class Setting(Struct, frozen=True):

@@ -62,7 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     min_speed_time: float = 60.0
     max_size: int = 0
     sandbox: Mode = "best-effort"
-    ports: list[int] | None = None
+    network: mailbox.Network = mailbox.Network()
 
 
 class Member:
@@ -154,7 +154,7 @@ class Crew:
                         ca_bundle=self.settings.ca_bundle,
                         beat=self._post.beat,
                         rooms=list(rooms.values()),
-                        ports=self.settings.ports,
+                        ports=None if (ports := self.settings.network.ports) is None else list(ports),
                         file_size=self.settings.max_size or None,
                         sandbox=self.settings.sandbox,
                     ),
@@ -324,6 +324,7 @@ class Crew:
             connections=allowed[0],
             rate=allowed[1],
             newer_than=prepared.newer_than,
+            network=usual.network,
         )
 
     def _refuse(self, member: Member, job: Job, code: Code, message: str) -> None:
