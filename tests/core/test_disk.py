@@ -123,7 +123,9 @@ def test_the_reserve() -> None:
     commands = walk.do(found(RESERVE - 1))
     assert make.of(commands, StopAttempt)
     assert held(walk)
-    assert "0 MB" not in next(iter(walk.core.gates)).detail.replace("0 MB are free", "")
+    assert next(iter(walk.core.gates)).detail == "disk_full: 1 MB are free, and 1 MB are to stay free"
+    later(walk, 1)
+    assert AREA in checks(walk.do(inputs.Tick())), "and somebody looks after it"
 
 
 def test_the_state_directory_holds_everything() -> None:
@@ -133,7 +135,8 @@ def test_the_state_directory_holds_everything() -> None:
     walk.say(mailbox.Stopped(job="job", attempt=1, bytes=500))
     assert walk.core.shown(walk.job) == (State.PAUSED, Reason.DISK)
     assert walk.core.gates.error(walk.job) == ("disk_gone", "read-only")
-    at_deadline(walk)
+    later(walk, 1)
+    assert "" in checks(walk.do(inputs.Tick()))
     walk.do(found(area=""))
     assert walk.job.state is State.RUNNING, "and goes on by itself"
 
@@ -162,6 +165,12 @@ def test_it_is_looked_at_more_and_more_seldom() -> None:
         waits.append((walk.now.mono - before) // SECOND)
     assert waits == [1, 2, 4, 8, 16, 30, 30]
     assert LONGEST_CHECK == 30 * SECOND
+
+
+def test_a_failure_does_not_ask_what_is_being_asked() -> None:
+    walk = Walk()
+    walk.respond()
+    assert not checks(walk.say(make.failed(Code.DISK_FULL))), "it was, when the attempt began"
 
 
 def test_there_is_one_question_at_a_time() -> None:

@@ -3,13 +3,13 @@
 import pytest
 
 from fetchd.daemon.core import inputs
-from fetchd.daemon.core.commands import Clean, Publish, SaveGate, Seal
+from fetchd.daemon.core.commands import Clean, DropGate, Publish, SaveGate, Seal
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 
 from . import make
-from .make import Walk, job, moment
-from .test_disk import CLOSED, FULL, at_deadline, found, later
+from .make import SECOND, Walk, intake, job, moment, submit
+from .test_disk import CLOSED, FULL, OTHER, at_deadline, found, later
 
 
 @pytest.mark.parametrize("code", FULL)
@@ -24,6 +24,18 @@ def test_a_publish_is_held_and_done_again(code: Code) -> None:
     assert make.of(walk.do(found()), Publish)
     walk.do(inputs.Published("job", 1))
     assert (walk.job.state, walk.job.error_code) == (State.COMPLETED, None)
+
+
+def test_it_waits_for_room_on_its_own_file_system() -> None:
+    walk = Walk()
+    walk.seal()
+    walk.do(inputs.FileRefused("job", 1, Code.DISK_FULL, ""))
+    walk.do(submit(intake("other", area=OTHER, host="b.test")))
+    walk.do(inputs.WorkerReady(0, walk.core.pool.slots[0].incarnation))
+    walk.say(make.failed(Code.DISK_FULL, "other"))
+    commands = walk.do(found(area=OTHER))
+    assert make.of(commands, DropGate)
+    assert not make.of(commands, Publish)
 
 
 def test_a_seal_is_held_and_done_again() -> None:
@@ -41,6 +53,10 @@ def test_what_is_exhausted_is_done_again_after_a_while(steps: str, rand: float, 
     getattr(walk, steps)()
     walk.now = moment(100, rand)
     walk.do(inputs.FileRefused("job", 1, Code.EXHAUSTED, ""))
+    assert walk.core.repeats.next() == walk.now.mono + seconds * SECOND
+    due = walk.core.next_deadline(walk.now.mono)
+    assert due is not None
+    assert due <= walk.now.mono + seconds * SECOND
     later(walk, seconds - 0.1)
     assert not make.of(walk.do(inputs.Tick()), Publish) + make.of(walk.commands, Seal)
     later(walk, 0.1)
