@@ -10,8 +10,8 @@ from typing import NoReturn
 import click
 import msgspec
 
-from fetchd.protocol.control import DaemonStatus
 from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.status import DaemonStatus
 
 from . import text
 from .context import client, exec_daemon, json_option
@@ -119,10 +119,11 @@ def status(as_json: bool, socket: str | None) -> None:
     if as_json:
         print_json(status_json(answer))
     else:
-        describe(_lines(answer))
+        describe(status_lines(answer))
 
 
-def _lines(status: DaemonStatus) -> list[tuple[str, str]]:
+def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
+    """The status for people, as (name, value); nothing in it can act on a terminal."""
     workers = [
         f"{w.slot}: {text.clean(w.state)}"
         + (f", pid {w.pid}" if w.pid is not None else "")
@@ -141,4 +142,8 @@ def _lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("loop p99", f"{status.loop_p99 * 1000:.1f} ms"),
     ]
     lines += [("worker", worker) for worker in workers]
+    for held in status.held:
+        what = "everything" if held.kind == "daemon" else f"{held.kind} {held.name}"
+        why = f": {held.detail}" if held.detail else ""
+        lines.append(("held", f"{what}, {held.reason}, since {text.local_time(held.since)}{why}"))
     return [(name, text.clean(value)) for name, value in lines]
