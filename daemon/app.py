@@ -21,6 +21,7 @@ from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
+from fetchd.protocol.events import WorkerUsage
 from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
@@ -49,10 +50,12 @@ from .store.reader import Reader
 from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.crew import Crew
-from .supervise.crew import Settings as CrewSettings
 from .supervise.delivery import Delivery
 from .supervise.helpers import Helpers
+from .supervise.member import Settings as CrewSettings
 from .supervise.spawn import Spawner
+from .supervise.usage import PERIOD as USAGE_PERIOD
+from .supervise.usage import Watch as UsageWatch
 from .supervise.workspace import Workspaces
 from .transfer.schemes import installed_schemes
 
@@ -133,7 +136,7 @@ class App:
         self.waits = Waits(self.loop)
         self.mailboxes = Mailboxes(self.context, self.loop, runtime)
         keep(self.mailboxes.close_all)
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids())
+        self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids().values())
         keep(self.authorizer.close)
         lineage = database.identity("lineage", 8).hex()
         self.control = Control(self.context, runtime / "control", epoch=self.epoch, lineage=lineage)
@@ -197,6 +200,10 @@ class App:
             ),
             feed=self.engine.feed,
         )
+        self.usage = UsageWatch(
+            self.helpers, self.crew.pids, lambda: self.config.worker_memory, self.crew.greedy
+        )
+        self.usage.told = self._metrics
         self.mailboxes.arrived = self.crew.arrived
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
@@ -254,6 +261,7 @@ class App:
             seq=self.publisher.seq,
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
+            usage=self.usage.of,
             sandbox=lambda: self.crew.layers,
             replay=self.sources.replay,
             survey=self.sources.survey,
@@ -295,6 +303,7 @@ class App:
         loop.add(self.signals.fd, self._signalled)
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
         self.mailboxes.watch()
+        loop.every(USAGE_PERIOD, self.usage.look)
         loop.every(MINUTE, self._prune)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
@@ -350,6 +359,13 @@ class App:
         self.publisher.announce(event, body)
         final = event.job.terminal
         self.waits.changed(event.job.id, event.revision, final=final)
+
+    def _metrics(self) -> None:
+        workers = [
+            WorkerUsage(slot=slot, memory=usage.memory, cpu=usage.cpu)
+            for (slot, _), usage in sorted(self.usage.usage.items())
+        ]
+        self.publisher.metrics(workers, self.engine.core.ledger.revision)
 
     def _prune(self) -> None:
         wall = time.time_ns() // 1000

@@ -63,6 +63,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed_time: Seconds = 60.0
     max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
     sandbox: Mode = "best-effort"
+    worker_memory: Annotated[int, Meta(ge=0, le=MAX_INT)] = 512 << 20
     system: bool = False
     """A daemon for all users of the machine: what is not set is stricter then."""
     allow_private: bool | None = None
@@ -89,6 +90,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "min_speed_time": "live",
     "max_size": "live",
     "sandbox": "next_worker",
+    "worker_memory": "live",
     "system": "restart",
     "allow_private": "live",
     "allow_hosts": "live",

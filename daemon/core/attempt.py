@@ -21,6 +21,9 @@ from .slot import Run, Slot
 if TYPE_CHECKING:
     from .core import Core
 
+KILLED = {inputs.Gone.HUNG: Code.WORKER_HUNG, inputs.Gone.GREEDY: Code.WORKER_MEMORY}
+"""Why the supervisor has ended a worker, where it has a name of its own."""
+
 RESTARTS = 3
 """An attempt may begin anew so often; the kept bytes can turn out to be wrong only once."""
 
@@ -65,7 +68,7 @@ def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
             died = Failure(code=Code.WORKER_DIED, message=f"the worker died: {event.detail}")
             failing.lose(core, job, died, now)
         else:
-            code = Code.WORKER_HUNG if cause is inputs.Gone.HUNG else Code.WORKER_KILLED
+            code = KILLED.get(cause, Code.WORKER_KILLED)
             killed = Failure(code=code, message=f"the worker was killed: {event.detail}")
             failing.lose(core, job, killed, now)
 

@@ -119,6 +119,7 @@ class Gone(StrEnum):
     DIED = "died"
     KILLED = "killed"
     HUNG = "hung"
+    GREEDY = "greedy"
     LEFT = "left"
     SPAWN_FAILED = "spawn_failed"
 

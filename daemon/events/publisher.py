@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import zmq
+from msgspec import Struct
 
 from fetchd.daemon.core.commands import Event, Progress
 from fetchd.daemon.core.view import eta
@@ -117,17 +118,24 @@ class Publisher:
 
     def heartbeat(self, revision: int) -> None:
         """Tell quiet watchers how far we are."""
+        self._system(events.HEARTBEAT, events.Heartbeat(epoch=self._epoch, revision=revision), revision)
+
+    def metrics(self, workers: list[events.WorkerUsage], revision: int) -> None:
+        """Tell what the workers take."""
+        if workers and self._heard():
+            self._system(events.METRICS, events.Metrics(workers=workers), revision)
+
+    def _system(self, kind: str, body: Struct, revision: int) -> None:
         header = events.EventHeader(
             v=PROTOCOL,
             epoch=self._epoch,
             seq=0,
             revision=revision,
             time=time.time_ns() // 1000,
-            type=events.HEARTBEAT,
+            type=kind,
             job=None,
         )
-        body = encode(events.Heartbeat(epoch=self._epoch, revision=revision))
-        self.socket.send_multipart([sys_topic(events.HEARTBEAT), encode(header), body], zmq.NOBLOCK)
+        self.socket.send_multipart([sys_topic(kind), encode(header), encode(body)], zmq.NOBLOCK)
 
     def _touch(self, job: str, *, new: bool) -> _Last:
         last = self._last.get(job)

@@ -44,6 +44,7 @@ class Outside(msgspec.Struct, kw_only=True):
     page: Callable[..., None]
     seq: Callable[[str], int]
     workspace: Callable[[Job], str]
+    usage: Callable[[int, int], dict[str, Any]]
     worker_pid: Callable[[int, int], int | None]
     sandbox: Callable[[], dict[str, str]]
     replay: Callable[..., None]

@@ -189,6 +189,7 @@ class Requests:
                 else "empty",
                 pid=self._outside.worker_pid(slot.index, slot.incarnation) if slot.filled else None,
                 job=slot.run.job if slot.run else None,
+                **self._outside.usage(slot.index, slot.incarnation),
             )
             for slot in core.pool.slots
         ]

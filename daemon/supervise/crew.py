@@ -7,13 +7,10 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from typing import Protocol, TypeVar
-
-from msgspec import Struct
+from typing import TypeVar
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service import entry
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode
@@ -22,6 +19,7 @@ from fetchd.protocol.mailbox import FINAL, Secrets
 
 from .faults import code_of
 from .helpers import Helpers
+from .member import Member, Post, Settings, Watch
 from .spawn import Child, Spawner
 from .workspace import Prepared, Workspaces
 
@@ -31,55 +29,6 @@ T = TypeVar("T")
 
 RESTARTS_WITH_RANGES = 2
 """A server that has answered ranges so often by other content is asked for the whole."""
-
-
-class Post(Protocol):
-    """The mailbox as the crew needs it."""
-
-    @property
-    def beat(self) -> float: ...
-
-    def open(self, slot: int, incarnation: int, secret: str) -> str: ...
-    def send(self, slot: int, incarnation: int, message: mailbox.ToWorker) -> None: ...
-    def close(self, slot: int, incarnation: int) -> None: ...
-
-
-class Watch(Protocol):
-    """The loop as the crew needs it."""
-
-    def add(self, source: int, callback: Callable[[], None]) -> None: ...
-    def remove(self, source: int) -> None: ...
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What workers are given. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no limit."""
-
-    connect_timeout: float
-    read_timeout: float
-    ca_bundle: str
-    workers_lock: str
-    min_speed: int = 0
-    min_speed_time: float = 60.0
-    max_size: int = 0
-    sandbox: Mode = "best-effort"
-    network: mailbox.Network = mailbox.Network()
-
-
-class Member:
-    """One incarnation of a worker."""
-
-    def __init__(self, slot: int, incarnation: int, rooms: dict[str, str]) -> None:
-        self.slot = slot
-        self.incarnation = incarnation
-        self.rooms = rooms
-        self.child: Child | None = None
-        self.doom: str | None = None
-        self.hung = False
-        self.preparing: tuple[str, int] | None = None
-        self.aborted = False
-        self.job: Job | None = None
-        self.allowed: tuple[int, int | None] = (1, None)
-        self.conditional = False
 
 
 class Crew:
@@ -117,8 +66,9 @@ class Crew:
         member = self._members.get((slot, incarnation))
         return member.child.pid if member is not None and member.child is not None else None
 
-    def pids(self) -> set[int]:
-        return {member.child.pid for member in self._members.values() if member.child is not None}
+    def pids(self) -> dict[tuple[int, int], int]:
+        """The processes of all workers, by slot and incarnation."""
+        return {key: member.child.pid for key, member in self._members.items() if member.child is not None}
 
     # coming and going
 
@@ -188,8 +138,15 @@ class Crew:
         """A worker has not been heard for too long."""
         member = self._members.get((slot, incarnation))
         if member is not None and member.doom is None:
-            member.hung = True
+            member.ended_as = inputs.Gone.HUNG
             self.kill(commands.Kill(slot, incarnation, "not heard of"))
+
+    def greedy(self, slot: int, incarnation: int) -> None:
+        """A worker has taken more memory than it may."""
+        member = self._members.get((slot, incarnation))
+        if member is not None and member.doom is None:
+            member.ended_as = inputs.Gone.GREEDY
+            self.kill(commands.Kill(slot, incarnation, "took too much memory"))
 
     def kill_all(self) -> None:
         """End every worker, at the end of the supervisor or before it begins anew."""
@@ -207,8 +164,8 @@ class Crew:
         detail = member.doom or member.child.reap()
         if member.doom is not None:
             member.child.reap()
-        if member.hung:
-            cause = inputs.Gone.HUNG
+        if member.ended_as is not None:
+            cause = member.ended_as
         elif member.doom is not None or not healthy:
             cause = inputs.Gone.KILLED
         else:
