@@ -121,8 +121,8 @@ class Areas:
                 self._unlock(area)
             if area not in self._locks:
                 self._locks[area] = _lock(area)
-            if area not in self._swept:
-                # it may have been out of reach when this daemon began
+            if area not in self._swept and os.access(f"{area}/rooms", os.W_OK):
+                # it may have been out of reach or read-only when this daemon began
                 self._swept.add(area)
                 empty_rooms(area)
 
@@ -165,7 +165,8 @@ def _is_open(path: str, fd: int) -> bool:
 
 
 def _lock(area: str) -> int:
-    fd = os.open(f"{area}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # not for writing: an area does not keep its file system from being made read-only
+    fd = os.open(f"{area}/lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

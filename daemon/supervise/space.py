@@ -120,12 +120,14 @@ class Space:
         return inputs.SpaceFound("", room.free, room.reserve)
 
     def fit(self, job: Job, data: str) -> None:
-        """Raise `disk_full` where an attempt has no room, given the file that it goes on with.
+        """Raise `disk_full` (or `disk_gone`) where an attempt that goes on with this file has no room.
 
         `details["alone"]` says that the job itself is too large, though the file system is not full.
         """
         room = look(os.path.dirname(data), self.min_free)
         place = f"the file system of {job.directory}"
+        if room.read_only:
+            raise FetchdError(Code.DISK_GONE, f"{place} is read-only")
         if room.free < room.reserve:
             raise FetchdError(
                 Code.DISK_FULL,

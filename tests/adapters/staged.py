@@ -1,6 +1,7 @@
 """A staging area with jobs, for the tests of what the supervisor does with files."""
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,17 +76,43 @@ def write_frontier(
 @contextmanager
 def mounted(options: str = "size=8m") -> Iterator[Path]:
     """Another file system."""
-    with TempDir() as directory:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "fetchd-test", str(directory)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-        try:
-            yield directory
-        finally:
-            # lazily: what is open on it is closed later
-            subprocess.run(["umount", "-l", str(directory)], check=True)
+    with TempDir() as directory, mounted_at(directory, options):
+        yield directory
+
+
+@contextmanager
+def mounted_at(point: Path, options: str = "size=8m") -> Iterator[None]:
+    """Another file system at this place."""
+    _mount(["-t", "tmpfs", "-o", options, "fetchd-test", str(point)])
+    try:
+        yield
+    finally:
+        # lazily: what is open on it is closed later
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+@contextmanager
+def bound(source: Path, point: Path) -> Iterator[None]:
+    """A directory at another place too, as a mount of its own that comes back the same."""
+    _mount(["--bind", str(source), str(point)])
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+
+def _mount(arguments: list[str]) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process has none left; those that are open go on working."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

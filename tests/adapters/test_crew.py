@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.supervise.crew import Crew, Settings
+from fetchd.daemon.supervise.assignment import Settings
+from fetchd.daemon.supervise.crew import Crew
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import encode
 from fetchd.protocol.mailbox import Options, Secrets

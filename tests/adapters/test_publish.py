@@ -345,7 +345,8 @@ def test_without_links_killed_after_the_placeholder(house: House) -> None:
     ("number", "code"),
     [
         (errno.EEXIST, Code.EXISTS), (errno.ENOSPC, Code.DISK_FULL), (errno.EDQUOT, Code.DISK_FULL),
-        (errno.EACCES, Code.DESTINATION), (errno.EROFS, Code.DESTINATION), (errno.ELOOP, Code.DESTINATION),
+        (errno.EACCES, Code.DESTINATION), (errno.ELOOP, Code.DESTINATION), (errno.EROFS, Code.DISK_GONE),
+        (errno.EMFILE, Code.EXHAUSTED), (errno.ENOENT, Code.DESTINATION),
         (errno.EIO, Code.IO_ERROR),
     ],
 )  # fmt: skip
