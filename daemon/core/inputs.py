@@ -154,7 +154,7 @@ class Violation(Struct, frozen=True):
 class AssignRefused(Struct, frozen=True):
     """The workspace could not be prepared, so the worker never saw the job.
 
-    `alone`: with `disk_full`, only this job is too large; the file system is not full.
+    `alone`: the disk is not full, but the job is larger than what is free.
     """
 
     slot: int
