@@ -2,15 +2,12 @@
 
 import os
 import resource
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
-from support.tmp import TempDir
 
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.supervise.workspace import Workspaces
@@ -71,40 +68,6 @@ def write_frontier(
     made.begin(generation, Content(validator=Validator(etag=etag), total=total), ((0, end),))
     made.close()
     os.close(fd)
-
-
-@contextmanager
-def mounted(options: str = "size=8m") -> Iterator[Path]:
-    """Another file system."""
-    with TempDir() as directory, mounted_at(directory, options):
-        yield directory
-
-
-@contextmanager
-def mounted_at(point: Path, options: str = "size=8m") -> Iterator[None]:
-    """Another file system at this place."""
-    _mount(["-t", "tmpfs", "-o", options, "fetchd-test", str(point)])
-    try:
-        yield
-    finally:
-        # lazily: what is open on it is closed later
-        subprocess.run(["umount", "-l", str(point)], check=True)
-
-
-@contextmanager
-def bound(source: Path, point: Path) -> Iterator[None]:
-    """A directory at another place too, as a mount of its own that comes back the same."""
-    _mount(["--bind", str(source), str(point)])
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(point)], check=True)
-
-
-def _mount(arguments: list[str]) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.mounts import bound, mounted, mounted_at
 from support.tmp import TempDir
 
 from fetchd.daemon.supervise import mounts as module
 from fetchd.daemon.supervise.area import HIDDEN, Areas
 from fetchd.protocol.errors import Code, FetchdError
 
-from .staged import bound, mounted, mounted_at, no_descriptors
+from .staged import no_descriptors
 
 INSTANCE = "0123456789abcdef"
 NOBODY = 65534

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.mounts import bound, mounted, remount
 from support.wait import readable
 
 from fetchd.daemon.core import commands, inputs
@@ -21,7 +22,7 @@ from fetchd.daemon.supervise.space import RESERVE, Space, look, shown
 from fetchd.daemon.supervise.workspace import Workspaces
 from fetchd.protocol.errors import Code, FetchdError
 
-from .staged import BOOT, House, bound, mounted, no_descriptors
+from .staged import BOOT, House, no_descriptors
 from .store_jobs import job as plain_job
 
 MIB = 1 << 20
@@ -80,14 +81,14 @@ def test_what_is_free_and_what_is_to_stay_so(stage: Stage) -> None:
 
 def test_a_file_system_that_is_read_only(stage: Stage) -> None:
     _, area = stage.areas.for_directory(str(stage.mount))
-    subprocess.run(["mount", "-o", "remount,ro", str(stage.mount)], check=True)
+    remount(stage.mount, "ro")
     found = stage.space.measure(area)
     assert found.trouble == "the file system is read-only"
     with pytest.raises(FetchdError, match="read-only") as caught:
         stage.space.fit(plain_job(1, area=area), f"{area}/jobs/j/data")
     assert caught.value.code is Code.DISK_GONE
     assert stage.space.measure("").trouble == "the file system is read-only"
-    subprocess.run(["mount", "-o", "remount,rw", str(stage.mount)], check=True)
+    remount(stage.mount, "rw")
     assert stage.space.measure(area).trouble == ""
 
 
