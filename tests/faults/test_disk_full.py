@@ -1,11 +1,11 @@
-"""A disk that fills up holds what is staged there, loses nothing, and goes on by itself when there is room."""
+"""A full disk holds what is staged there, loses nothing, and goes on by itself when there is room."""
 
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from support import cli
+from support.cli import Fetchd
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
 from support.look import nothing_staged, until
@@ -72,7 +72,9 @@ def test_twenty_jobs_wait_for_room_and_come(
         (told,) = client.status().held
         assert (told.kind, told.reason) == ("area", Reason.DISK)
         assert "disk_full" in told.detail
-        assert "held" in cli.run(daemon, "daemon", "status").out
+        fetchd = Fetchd(daemon.env, downloads)
+        assert f"area {told.name}, disk, since" in fetchd("daemon", "status").out
+        assert fetchd("ls").out.count("paused (disk)") == 20
         filler.unlink()
         delivered(jobs, tiny)
         assert (mine.snapshot().state, mine.snapshot().reason) == (State.PAUSED, Reason.USER)
@@ -81,24 +83,22 @@ def test_twenty_jobs_wait_for_room_and_come(
     nothing_staged(daemon)
 
 
-def test_a_disk_that_fills_up_while_files_come(daemon: DaemonProcess, origin: Origin, tiny: Path) -> None:
-    """Their bytes are kept, and nothing is asked for twice."""
+def test_a_disk_that_fills_up_under_a_running_job(daemon: DaemonProcess, origin: Origin, tiny: Path) -> None:
+    """It keeps its bytes, and goes on behind them. Nobody knows before how large the file is."""
     gate = origin.gate()
-    size = 3 * MIB
+    resource = Resource(size=4 * MIB, seed=5, framing="chunked")
+    url = origin.add("/f", resource, "hold", times=1, after=MIB, gate=gate)
     with daemon.client() as client:
-        jobs = [
-            client.submit(
-                origin.add(
-                    f"/{n}", Resource(size=size, seed=n), "until_close", times=1
-                ) if n else origin.add("/0", Resource(size=size, seed=0), "hold", after=MIB, gate=gate),
-                directory=tiny, name=f"f{n}",
-            )
-            for n in range(2)
-        ]  # fmt: skip
-        until(jobs[0], lambda s: s.bytes >= MIB)
-        fill(tiny)
+        job = client.submit(url, directory=tiny)
+        until(job, lambda s: s.bytes >= MIB)
+        filler = fill(tiny, leave=MIB)
         gate.open()
-    assert jobs
+        all_held([job])
+        kept = job.snapshot().bytes
+        assert kept >= MIB
+        filler.unlink()
+        assert sha256_file(job.result(timeout=60).path) == sha256_of(4 * MIB, 5)
+    assert [request.range for request in origin.requests] == [None, f"bytes={kept}-"]
 
 
 @pytest.mark.parametrize("how", ["larger", "filler"])
@@ -142,8 +142,7 @@ def test_a_job_that_cannot_fit_waits_alone(daemon: DaemonProcess, origin: Origin
         assert "12.6 MB are needed, 8." in told.error.message
         delivered(submit(client, origin, tiny, 5), tiny)
         assert large.snapshot().reason is Reason.DISK
-        shown = cli.run(daemon, "show", large.id).out
-        assert "12.6 MB are needed" in shown
+        assert "12.6 MB are needed" in Fetchd(daemon.env, tiny)("show", large.id).out
         remount(tiny, "size=24m")
         large.retry()
         assert sha256_file(large.result(timeout=60).path) == sha256_of(12 * MIB, 99)
