@@ -44,7 +44,10 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit."""
+    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit.
+
+    `min_free` stays free on every file system; where it is not given 256 MiB, or 1 % of a smaller one.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=512)] = 5
     log_level: str = "info"
@@ -70,6 +73,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_hosts: tuple[Rule, ...] = ()
     deny_hosts: tuple[Rule, ...] = ()
     allow_ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] | None = None
+    min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
@@ -96,6 +100,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "allow_hosts": "live",
     "deny_hosts": "live",
     "allow_ports": "next_worker",
+    "min_free": "live",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 

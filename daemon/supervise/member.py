@@ -3,11 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from msgspec import Struct
-
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.sandbox.room import Mode
 from fetchd.protocol import mailbox
 
 from .spawn import Child
@@ -29,20 +26,6 @@ class Watch(Protocol):
 
     def add(self, source: int, callback: Callable[[], None]) -> None: ...
     def remove(self, source: int) -> None: ...
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What workers are given. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no limit."""
-
-    connect_timeout: float
-    read_timeout: float
-    ca_bundle: str
-    workers_lock: str
-    min_speed: int = 0
-    min_speed_time: float = 60.0
-    max_size: int = 0
-    sandbox: Mode = "best-effort"
-    network: mailbox.Network = mailbox.Network()
 
 
 class Member:
