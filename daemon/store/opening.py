@@ -1,0 +1,105 @@
+"""Opening the two databases: made where they are new, brought up to date, refused where they are damaged.
+
+Used by `database` alone.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from fetchd.daemon.service import report
+
+from . import backup, damage, repair
+from .schema import MIGRATIONS, DamagedError, check_version, migrate
+
+logger = logging.getLogger("fetchd")
+
+
+def jobs(state: Path, *, suspected: bool) -> sqlite3.Connection:
+    """The writing connection to `fetchd.db`.
+
+    Raises `DamagedError`, or what SQLite raises, where it is damaged as far as can be seen at once, and
+    `SchemaError`, with nothing touched, where a newer fetchd has used it. `suspected`: look at everything.
+    """
+    path = state / "fetchd.db"
+    # whoever has had jobs has these too: secrets.db is made after the first migration
+    used = (state / "secrets.db").exists() or bool(backup.found(state))
+    if used and not path.exists():
+        raise DamagedError("it is gone")
+    connection = _open(path)
+    try:
+        version = check_version(connection)
+        if used and version == 0:
+            raise DamagedError("it is empty")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        if suspected:
+            damage.check(connection, thorough=True)
+        if 0 < version < len(MIGRATIONS):
+            _back_up(state)
+        migrate(connection)
+        damage.probe(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _back_up(state: Path) -> None:
+    """The database as it was before a migration. Going on without is better than not starting."""
+    try:
+        backup.make(state)
+    except (sqlite3.Error, OSError) as error:
+        if damage.is_damage(error):
+            raise
+        logger.warning("there is no backup from before the migration: %s", error)
+
+
+def secrets(state: Path) -> sqlite3.Connection:
+    """The connection to `secrets.db`. A damaged one is put aside; nobody has a copy of what was in it."""
+    try:
+        return _secrets(state)
+    except sqlite3.Error as error:
+        if not damage.is_damage(error):
+            raise
+        when = time.time_ns() // 1000
+        place = repair.damaged(state, when)
+        repair.aside(state, "secrets.db", place)
+        message = f"secrets.db was damaged ({error}) and lies in {place}; jobs with credentials will fail"
+        logger.error("%s", message)
+        with contextlib.suppress(OSError):
+            report.note(state, "secrets", {"when": when, "damaged": str(place), "message": message})
+    return _secrets(state)
+
+
+def _secrets(state: Path) -> sqlite3.Connection:
+    connection = _open(state / "secrets.db")
+    try:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS secrets (job TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT"
+        )
+        # it is small, so all of it is looked at
+        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise DamagedError(str(found))
+        connection.execute("SELECT job, length(payload) FROM secrets").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if path.exists() and not path.is_file():
+        raise DamagedError("it is not a file")
+    # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection
