@@ -95,6 +95,22 @@ class Rows:
             (wall, limit),
         )
 
+    def outdated(self, before: int, most: int, limit: int) -> list[Job]:
+        """Finished jobs, the oldest first, that ended before a wall time or are too many (0: any may be).
+
+        Those whose workspaces are kept are not among them, and do not count.
+        """
+        (count,) = self.connection.execute(
+            "SELECT count(*) FROM history INDEXED BY history_finished WHERE kept_until = 0"
+        ).fetchone()
+        surplus = max(0, count - most) if most else 0
+        query = (
+            "SELECT {} FROM history INDEXED BY history_finished WHERE kept_until = 0%s"
+            " ORDER BY finished LIMIT ?"
+        )
+        old = self._jobs(query % " AND finished < ?", (before, limit))
+        return old if len(old) >= surplus else self._jobs(query % "", (min(limit, surplus),))
+
     def overdue(self, mono: int, limit: int) -> tuple[list[Job], bool]:
         """Live jobs that nobody attempts and whose time is over then, and whether there are more."""
         jobs = self._jobs(
