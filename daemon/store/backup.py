@@ -138,7 +138,7 @@ def main(state: str, task: Task, parent: int, workers_lock: str) -> None:
                 connection.execute("BEGIN")
                 damage.check(connection, thorough=False)
         trouble.unlink(missing_ok=True)
-    except (sqlite3.Error, SchemaError, OSError) as error:
+    except (sqlite3.Error, SchemaError, OSError, UnicodeDecodeError) as error:
         if damage.is_damage(error):
             damage.mark(place, f"{task}: {error}")
         else:

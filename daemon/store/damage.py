@@ -26,7 +26,8 @@ SUSPICIOUS = frozenset({
 
 def is_damage(error: BaseException) -> bool:
     """Whether an error may come from a damaged database."""
-    if isinstance(error, DamagedError):
+    # the second is SQLite's complaint in the words of a damaged schema, which are no text
+    if isinstance(error, DamagedError | UnicodeDecodeError):
         return True
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:

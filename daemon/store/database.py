@@ -36,7 +36,7 @@ from fetchd.protocol.job import Reason, State
 
 from . import damage, opening, repair, upkeep
 from .rows import OF_LANE, Rows
-from .schema import COLUMNS, to_row
+from .schema import COLUMNS, DamagedError, to_row
 
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -64,12 +64,15 @@ class Database(Rows):
     def _open(self) -> None:
         self.unchecked = 0
         repair.finish(self._state)
+        found = None
         try:
             self.connection = opening.jobs(self._state, suspected=damage.marked(self._state) is not None)
-        except sqlite3.Error as error:
+        except Exception as error:
             if not damage.is_damage(error):
                 raise
-            repair.restore(self._state, str(error))
+            found = str(error)
+        if found is not None:
+            repair.restore(self._state, found)
             self.connection = opening.jobs(self._state, suspected=False)
         try:
             self.secrets = opening.secrets(self._state)
@@ -117,6 +120,12 @@ class Database(Rows):
 
     def load(self, boot_id: str, mono: int, wall: int) -> Loaded:
         """What the core starts from. Waits are moved to the boot-time clock of this boot."""
+        try:
+            return self._load(boot_id, mono, wall)
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            raise DamagedError(f"what a start needs is damaged: {error}") from None
+
+    def _load(self, boot_id: str, mono: int, wall: int) -> Loaded:
         upkeep.rebase_clocks(self.connection, boot_id, mono, wall)
         self._sweep_secrets()
         active = self._jobs(

@@ -52,7 +52,7 @@ def _back_up(state: Path) -> None:
     """The database as it was before a migration. Going on without is better than not starting."""
     try:
         backup.make(state)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         if damage.is_damage(error):
             raise
         logger.warning("there is no backup from before the migration: %s", error)
@@ -62,7 +62,7 @@ def secrets(state: Path) -> sqlite3.Connection:
     """The connection to `secrets.db`. A damaged one is put aside; nobody has a copy of what was in it."""
     try:
         return _secrets(state)
-    except sqlite3.Error as error:
+    except Exception as error:
         if not damage.is_damage(error):
             raise
         when = time.time_ns() // 1000
@@ -100,6 +100,10 @@ def _open(path: Path) -> sqlite3.Connection:
     # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA busy_timeout = 5000")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA busy_timeout = 5000")
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -18,7 +18,6 @@ import msgspec
 from fetchd.daemon.service import report
 
 from . import backup
-from .damage import is_damage
 from .schema import DamagedError, SchemaError, migrate
 
 logger = logging.getLogger("fetchd")
@@ -122,7 +121,7 @@ def tell(state: Path, restored: Restored) -> None:
 def _is_good(one: backup.Backup) -> bool:
     try:
         backup.check(one.path)
-    except (sqlite3.Error, SchemaError, OSError) as error:
+    except (sqlite3.Error, SchemaError, OSError, UnicodeDecodeError) as error:
         logger.warning("the backup %s is not used: %s", one.path.name, error)
         return False
     return True
@@ -161,6 +160,5 @@ def _salvage(path: Path, into: sqlite3.Connection) -> None:
             areas = broken.execute("SELECT path, time FROM areas").fetchall()
         into.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
         into.executemany("INSERT OR REPLACE INTO areas (path, time) VALUES (?, ?)", areas)
-    except sqlite3.Error as error:
-        if not is_damage(error):
-            logger.debug("nothing can be read of the damaged database: %s", error)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        logger.debug("nothing can be read of the damaged database: %s", error)
