@@ -36,6 +36,12 @@ def is_damage(error: BaseException) -> bool:
     return (code & 0xFF) in SUSPICIOUS
 
 
+def is_certain(error: BaseException) -> bool:
+    """Whether nothing but damage can be behind it, whatever the question was."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return isinstance(error, DamagedError) or (code & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def mark(state: Path, reason: object) -> None:
     """Suspect the database until it has been checked."""
     with contextlib.suppress(OSError):

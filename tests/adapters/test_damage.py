@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from support.tmp import TempDir
 
+from fetchd.daemon.core.core import Loaded
+from fetchd.daemon.renewal import sound
 from fetchd.daemon.service import report
 from fetchd.daemon.store import backup, damage, repair, schema
 from fetchd.daemon.store.database import Database
@@ -83,15 +85,14 @@ def list_all(db: Database) -> list[str]:
 def start(state: Path) -> Database:
     """What a daemon does: open, load, check behind it, and open again where that found something."""
     db = Database(state)
-    try:
-        db.load("boot", 0, WALL)
-        with closing(backup.opened(db.path)) as reader:
+
+    def load(database: Database) -> Loaded:
+        loaded = database.load("boot", 0, WALL)
+        with closing(backup.opened(database.path)) as reader:
             damage.check(reader, thorough=True)
-    except Exception as error:
-        assert damage.is_damage(error), error
-        db.suspect(error)
-        db.reopen()
-        db.load("boot", 0, WALL)
+        return loaded
+
+    sound(db, load)
     return db
 
 
