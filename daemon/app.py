@@ -45,9 +45,9 @@ from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
 from .sources import Sources, bring_home
-from .store import damage
 from .store.database import Database
 from .store.reader import Reader
+from .store.schema import DamagedError
 from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.crew import Crew
@@ -210,7 +210,7 @@ class App:
             load=self._load,
             begin=self._begin_anew,
         )
-        self.reader.damaged = self._damaged
+        self.reader.damaged = lambda text: self.renewal.failed(DamagedError(text))
         self.keeper = Keeper(
             state=self.state,
             spawner=self.spawner,
@@ -383,11 +383,6 @@ class App:
         for token in tokens:
             self.requests.lost(token)
         self.renewal.failed(error)
-
-    def _damaged(self, text: str) -> None:
-        """The reading helper has met what cannot be; the database is checked when it is opened anew."""
-        damage.mark(self.state, text)
-        self.renewal.failed(damage.DamagedError(text))
 
     def _stop_children(self) -> None:
         """End every worker and let their last effects settle, so that the next start finds a clean house."""

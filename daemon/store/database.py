@@ -64,25 +64,42 @@ class Database(Rows):
     def _open(self) -> None:
         self.unchecked = 0
         repair.finish(self._state)
-        found = None
-        try:
-            self.connection = opening.jobs(self._state, suspected=damage.marked(self._state) is not None)
-        except Exception as error:
-            if not damage.is_damage(error):
-                raise
-            found = str(error)
-        if found is not None:
-            repair.restore(self._state, found)
-            self.connection = opening.jobs(self._state, suspected=False)
+        damaged = self._connect()
+        if damaged is not None:
+            # a connection that is closed before its files are away would tidy them up
+            try:
+                repair.restore(self._state, damaged)
+            finally:
+                self._disconnect()
+            if (damaged := self._connect()) is not None:
+                raise DamagedError(damaged)
         try:
             self.secrets = opening.secrets(self._state)
             self.restored = repair.of(self.connection)
         except BaseException:
-            self.connection.close()
+            self._disconnect()
             raise
         if self.restored is not None:
             repair.tell(self._state, self.restored)
         damage.clear(self._state)
+
+    def _connect(self) -> str | None:
+        """Open `fetchd.db`; what is wrong with it where it is damaged, and the connection stays open then."""
+        if opening.missing(self._state):
+            return "it is gone"
+        try:
+            self.connection = opening.connect(self.path)
+            opening.prepare(self.connection, self._state, suspected=damage.marked(self._state) is not None)
+        except Exception as error:
+            if damage.is_damage(error):
+                return str(error)
+            self._disconnect()
+            raise
+        return None
+
+    def _disconnect(self) -> None:
+        if hasattr(self, "connection"):
+            self.connection.close()
 
     def reopen(self) -> None:
         """Open it anew after a fault: nothing is believed that was in memory, and damage is dealt with."""

@@ -18,34 +18,48 @@ from .schema import MIGRATIONS, DamagedError, check_version, migrate
 logger = logging.getLogger("fetchd")
 
 
-def jobs(state: Path, *, suspected: bool) -> sqlite3.Connection:
-    """The writing connection to `fetchd.db`.
+def connect(path: Path) -> sqlite3.Connection:
+    """A writing connection to what lies there, or to a new file."""
+    if path.exists() and not path.is_file():
+        raise DamagedError("it is not a file")
+    # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def missing(state: Path) -> bool:
+    """Whether there is no `fetchd.db` where there was one."""
+    return _used(state) and not (state / "fetchd.db").exists()
+
+
+def _used(state: Path) -> bool:
+    # whoever has had jobs has these too: secrets.db is made after the first migration
+    return (state / "secrets.db").exists() or bool(backup.found(state))
+
+
+def prepare(connection: sqlite3.Connection, state: Path, *, suspected: bool) -> None:
+    """Make a connection to `fetchd.db` ready for use.
 
     Raises `DamagedError`, or what SQLite raises, where it is damaged as far as can be seen at once, and
     `SchemaError`, with nothing touched, where a newer fetchd has used it. `suspected`: look at everything.
     """
-    path = state / "fetchd.db"
-    # whoever has had jobs has these too: secrets.db is made after the first migration
-    used = (state / "secrets.db").exists() or bool(backup.found(state))
-    if used and not path.exists():
-        raise DamagedError("it is gone")
-    connection = _open(path)
-    try:
-        version = check_version(connection)
-        if used and version == 0:
-            raise DamagedError("it is empty")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        if suspected:
-            damage.check(connection, thorough=True)
-        if 0 < version < len(MIGRATIONS):
-            _back_up(state)
-        migrate(connection)
-        damage.probe(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    _set_up(connection)
+    version = check_version(connection)
+    if version == 0 and _used(state):
+        raise DamagedError("it is empty")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    if suspected:
+        damage.check(connection, thorough=True)
+    if 0 < version < len(MIGRATIONS):
+        _back_up(state)
+    migrate(connection)
+    damage.probe(connection)
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA busy_timeout = 5000")
 
 
 def _back_up(state: Path) -> None:
@@ -76,8 +90,9 @@ def secrets(state: Path) -> sqlite3.Connection:
 
 
 def _secrets(state: Path) -> sqlite3.Connection:
-    connection = _open(state / "secrets.db")
+    connection = connect(state / "secrets.db")
     try:
+        _set_up(connection)
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute(
@@ -88,21 +103,6 @@ def _secrets(state: Path) -> sqlite3.Connection:
         if found != "ok":
             raise DamagedError(str(found))
         connection.execute("SELECT job, length(payload) FROM secrets").fetchall()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    if path.exists() and not path.is_file():
-        raise DamagedError("it is not a file")
-    # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA busy_timeout = 5000")
     except BaseException:
         connection.close()
         raise

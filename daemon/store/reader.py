@@ -1,6 +1,6 @@
 """The reading helper process: pages of jobs, over read-only connections, without the loop waiting for them.
 
-It neither writes nor checkpoints. Requests and answers are one MessagePack frame each.
+It neither writes to the database nor checkpoints; damage that it meets it marks. Requests and answers are one MessagePack frame each.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import TERMINAL, Reason, State
 
-from .damage import is_certain
+from .damage import is_certain, mark
 from .schema import COLUMNS, from_row, unpack_labels
 
 logger = logging.getLogger("fetchd")
@@ -78,6 +78,8 @@ def main(database: str, endpoint: str, parent: int, workers_lock: str) -> None:
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             # a row that is damaged is no reason to let the others wait for another helper
             damaged = is_certain(error)
+            if damaged:
+                mark(Path(database).parent, error)
             reply = Reply(token=question.token, error=f"{type(error).__name__}: {error}", damaged=damaged)
         socket.send(msgspec.msgpack.encode(reply))
 

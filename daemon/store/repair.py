@@ -17,7 +17,7 @@ import msgspec
 
 from fetchd.daemon.service import report
 
-from . import backup
+from . import backup, damage
 from .schema import DamagedError, SchemaError, migrate
 
 logger = logging.getLogger("fetchd")
@@ -72,6 +72,7 @@ def restore(state: Path, reason: str) -> None:
     os.rename(copy, state / "fetchd.db.new")
     backup.sync(state)
     finish(state)
+    damage.clear(state)
 
 
 def finish(state: Path) -> None:

@@ -36,7 +36,7 @@ GROUND = "fetchd.daemon.service"
 
 WIRING = frozenset(
     f"fetchd.daemon.{name}"
-    for name in ("__main__", "app", "housekeeping", "keeping", "queries", "renewal", "sources")
+    for name in ("__main__", "app", "doctor", "housekeeping", "keeping", "queries", "renewal", "sources")
 )
 """The composition root: the only modules that know every room."""
 
