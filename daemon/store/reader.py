@@ -1,6 +1,7 @@
 """The reading helper process: pages of jobs, over read-only connections, without the loop waiting for them.
 
-It neither writes to the database nor checkpoints; damage that it meets it marks. Requests and answers are one MessagePack frame each.
+It neither writes to the database nor checkpoints; damage that it meets is marked. Requests and answers are
+one MessagePack frame each.
 """
 
 import contextlib

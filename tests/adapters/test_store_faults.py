@@ -1,5 +1,6 @@
 """What the store does when it is killed, when its file system is full, and when the disk does not sync."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -132,6 +133,8 @@ def test_a_commit_whose_sync_fails(downloads: Path, when: str) -> None:
     done = run(COMMITS, downloads, f"fdatasync:error=EIO:when={when}", f"fsync:error=EIO:when={when}")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
+    # the other one fails in a checkpoint
+    assert (len(told) < 8) == (when != "9"), "the fault has to be met"
     db = Database(downloads)
     assert db.restored is None
     have = set(db.by_ids([f"job-{seq}" for seq in range(1, 9)]))
@@ -235,10 +238,8 @@ def test_a_checkpoint_and_a_backup_on_a_full_disk_lose_nothing(small: Path) -> N
     with pytest.raises((sqlite3.Error, OSError)):
         backup.make(small)
     assert backup.found(small) == []
-    try:
+    with contextlib.suppress(sqlite3.OperationalError):
         db.checkpoint()
-    except sqlite3.Error as error:
-        assert not damage.is_damage(error)
     path.unlink()
     db.reopen()
     assert known(db) == 100
