@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +18,6 @@ from fetchd.client import Client
 from fetchd.protocol.errors import FetchdError
 
 JOBS = 20
-MODIFIED = 2
-"""IN_MODIFY of inotify(7)."""
 
 
 def backed_up(daemon: DaemonProcess) -> None:
@@ -47,6 +47,12 @@ def fill(client: Client, origin: Origin, downloads: Path) -> None:
         client.submit(url, directory=downloads, name=f"f-{number}", id=f"j-{number}")
 
 
+def begun_anew(daemon: DaemonProcess) -> None:
+    """Wait until a running daemon has dealt with what it found."""
+    with Watch(daemon.log_path.parent) as watch:
+        watch.until(lambda: "started anew" in daemon.log(), 30, "the daemon to start anew")
+
+
 def overwrite(state: Path) -> None:
     """Garbage in the pages of the live database and its log."""
     for name in ("fetchd.db", "fetchd.db-wal"):
@@ -69,8 +75,7 @@ def test_damage_while_it_runs(
         overwrite(daemon.state)
         with pytest.raises(FetchdError):
             list(client.list())
-        with Watch(daemon.log_path.parent, mask=MODIFIED) as watch:
-            watch.until(lambda: "started anew" in daemon.log(), 30, "the daemon to start anew")
+        begun_anew(daemon)
         after = client.status()
         assert (daemon.pid, after.pid) == (pid, pid)
         assert after.lineage != before.lineage
@@ -102,6 +107,30 @@ def test_damage_while_it_was_away(
         assert client.get("j-7").result(timeout=30).path.exists()
     assert daemon.log().count("jobs submitted after") == 1
     assert "Traceback" not in daemon.log()
+
+
+def test_damage_that_only_the_check_behind_the_start_finds(
+    make_daemon: Callable[..., DaemonProcess], origin: Origin, downloads: Path
+) -> None:
+    """A row that nobody asks for. The daemon is ready before, and doctor tells of it afterwards."""
+    daemon = make_daemon({"FETCHD_BACKUP_INTERVAL": "0.2"}).start()
+    with daemon.client() as client:
+        fill(client, origin, downloads)
+        backed_up(daemon)
+    daemon.kill()
+    with closing(sqlite3.connect(daemon.state / "fetchd.db")) as connection:
+        connection.execute("UPDATE jobs SET options = x'c1' WHERE seq = 7")
+        connection.commit()
+    daemon.restart()
+    begun_anew(daemon)
+    assert daemon.log().rindex("ready:") < daemon.log().index("is damaged")
+    with daemon.client() as client:
+        assert {row.id for row in client.list()} == {f"j-{number}" for number in range(JOBS)}
+    command = [sys.executable, "-m", "fetchd.daemon", "doctor"]
+    done = subprocess.run(command, env=daemon.env, capture_output=True, text=True, timeout=30, check=False)
+    assert "backups, the newest 0 h 0 min old" in done.stdout
+    assert "1 damaged ones were put aside" in done.stdout
+    assert "last recovery (database): the database was damaged" in done.stdout
 
 
 def test_no_backup_without_a_change_and_none_where_it_is_off(
