@@ -77,8 +77,11 @@ def check(path: Path) -> None:
         damage.check(copy, thorough=True)
 
 
-def make(state: Path) -> Path:
-    """Make a backup and forget the oldest ones; `sqlite3.Error` or OSError where that does not work."""
+def make(state: Path, *, of_old: bool = False) -> Path:
+    """Make a backup and forget the oldest ones; `sqlite3.Error` or OSError where that does not work.
+
+    `of_old`: its time is that of the last event in it, where later ones are known to be lost.
+    """
     place = directory(state)
     place.mkdir(mode=0o700, exist_ok=True)
     unfinished = place / "unfinished"
@@ -89,10 +92,12 @@ def make(state: Path) -> Path:
             schema = check_version(source)
             # every page is read and understood on the way, which a copy of the file would not do
             source.execute("VACUUM INTO ?", (str(unfinished),))
+            (last,) = source.execute("SELECT coalesce(max(time), 0) FROM events").fetchone()
         check(unfinished)
         sync(unfinished)
         # never older than another, whatever the clock does
-        when = max(time.time_ns() // 1000, *(backup.time + 1 for backup in found(state)), 0)
+        now = time.time_ns() // 1000
+        when = max(last if of_old else now, *(backup.time + 1 for backup in found(state)), 0)
         path = place / f"fetchd-{stamp(when)}-{schema}.db"
         os.rename(unfinished, path)
         sync(place)

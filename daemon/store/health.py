@@ -32,6 +32,7 @@ def look(state: Path) -> Iterator[Line]:
     if aside:
         text = f"{len(aside)} damaged ones were put aside in {state / 'damaged'}, the last one {aside[-1]}"
         yield "warn", text, "check the disk and the memory; delete them when they are not needed any more"
-    for key, value in report.read(state).items():
-        message = value.get("message") if isinstance(value, dict) else None
-        yield "warn", f"last recovery ({key}): {message or value}", None
+    told = report.read(state)
+    for key in ("database", "secrets"):
+        if isinstance(told.get(key), dict):
+            yield "warn", f"last repair: {told[key].get('message')}", None

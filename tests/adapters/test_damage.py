@@ -344,3 +344,54 @@ def test_a_restore_that_is_broken_off_is_done_again(
     assert len(log) == 1 or cut <= 5, "and not beside the new one"
     assert Path(restored.damaged, "fetchd.db").exists()
     db.close()
+
+
+def commit_one_by_one(state: Path, damaged: int, *, again: bool = False) -> Database:
+    """Ten commits in the log, the page of one of them damaged (-1: the header of the log).
+
+    `again`: then they are written back, and the damaged one is the first of another round.
+    """
+    db = Database(state)
+    db.checkpoint()
+    db.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log = Path(f"{db.path}-wal")
+    ends = []
+    for seq in range(1001, 1011):
+        db.apply([*saved([job(seq)]), event(LAST + seq, job(seq))])
+        ends.append(log.stat().st_size)
+    if again:
+        db.checkpoint()
+        db.apply(saved([job(1011)]))
+        assert log.stat().st_size == ends[-1], "the log begins anew in the same file"
+    copy = shutil.copytree(state, state.parent / "cut")
+    db.close()
+    (copy / "fetchd.db-shm").unlink()
+    with open(copy / "fetchd.db-wal", "r+b") as file:
+        file.seek(18 if damaged < 0 else ends[damaged] - 100)
+        file.write(b"x")
+    return Database(copy)
+
+
+@pytest.mark.parametrize("damaged", [-1, 0, 4, 8])
+def test_a_log_that_is_damaged_in_the_middle(state: Path, damaged: int) -> None:
+    """What comes before is newer than any backup and is gone on from; that the rest is lost is told."""
+    db = commit_one_by_one(state, damaged)
+    commits = max(0, damaged)
+    restored = check_restored(db.path.parent, db, JOBS + commits)
+    assert f"the last {10 - commits} commits are lost" in restored.reason
+    assert restored.revision_before == (LAST + 1000 + commits if commits else LAST)
+    assert Path(restored.damaged, "fetchd.db-wal").stat().st_size > 0
+    db.close()
+
+
+def test_a_log_whose_last_commit_is_torn_is_as_a_power_cut_leaves_it(state: Path) -> None:
+    db = commit_one_by_one(state, 9)
+    assert (db.restored, jobs(db)) == (None, JOBS + 9)
+    db.close()
+
+
+def test_a_log_that_has_just_begun_anew(state: Path) -> None:
+    """Behind its header are the frames of the last round, which have been written back long ago."""
+    db = commit_one_by_one(state, 0, again=True)
+    assert (db.restored, jobs(db)) == (None, JOBS + 10)
+    db.close()

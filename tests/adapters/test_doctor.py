@@ -174,6 +174,6 @@ def test_repairs_of_the_database(state: Path) -> None:
     assert messages[0].startswith("1 backups, the newest ")
     assert "a page" in messages[1]
     assert messages[2].endswith("20200102T000000.000000Z")
-    assert messages[3:] == ["last recovery (database): it was damaged", "last recovery (other): [1]"]
+    assert messages[3:] == ["last repair: it was damaged"]
     (state / "recovery.json").write_text("[" * 100_000)
     assert len(of("database")) == 3

@@ -130,7 +130,7 @@ def test_damage_that_only_the_check_behind_the_start_finds(
     done = subprocess.run(command, env=daemon.env, capture_output=True, text=True, timeout=30, check=False)
     assert "backups, the newest 0 h 0 min old" in done.stdout
     assert "1 damaged ones were put aside" in done.stdout
-    assert "last recovery (database): the database was damaged" in done.stdout
+    assert "last repair: the database was damaged" in done.stdout
 
 
 def test_no_backup_without_a_change_and_none_where_it_is_off(
