@@ -4,101 +4,61 @@ The order at start: lock the state directory, end what an earlier daemon left, o
 workspaces home, bind, fork server, READY. At the end the same backwards.
 """
 
-import contextlib
 import logging
 import os
 import resource
-import secrets
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import zmq
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
-from fetchd.protocol.events import WorkerUsage
-from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
-from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings, network
-from .events.publisher import Publisher
-from .queries import Handlers, loaded, store_handlers
-from .renewal import Renewal
-from .router.control import Control
-from .router.desk import Facts, Outside
+from .config import IN_FORCE, ConfigError, check_limits, core_settings, network
+from .ground import Ground
+from .housekeeping import Housekeeping
+from .keeping import Keeper
+from .queries import Handlers, store_handlers
+from .renewal import Renewal, sound
+from .router.desk import Outside
 from .router.engine import Engine
-from .router.loop import Loop, boot_time
-from .router.mailbox import Mailboxes
+from .router.loop import boot_time
 from .router.requests import Requests
-from .router.waits import Waits
-from .router.zap import Authorizer
-from .sandbox import room
-from .service import entry
-from .service.ballast import Ballast, fitting
-from .service.host import StartError, prepare_runtime, raise_open_files, write_endpoint
-from .service.lock import StateLock
-from .service.notify import Notifier
-from .service.signals import Signals
-from .sources import Sources, bring_home
+from .service.host import write_endpoint
+from .sources import bring_home
 from .store.database import Database
-from .store.reader import Reader
-from .store.thread import Store
-from .supervise.area import Areas
+from .store.schema import DamagedError
 from .supervise.assignment import Settings as CrewSettings
 from .supervise.crew import Crew
 from .supervise.delivery import Delivery
-from .supervise.helpers import Helpers
-from .supervise.space import Space
-from .supervise.spawn import Spawner
 from .supervise.usage import PERIOD as USAGE_PERIOD
 from .supervise.usage import Watch as UsageWatch
-from .supervise.workspace import Workspaces
 from .transfer.schemes import installed_schemes
 
 logger = logging.getLogger("fetchd")
 
-PRELOAD = (entry.WORKER, entry.READER, "fetchd.daemon.service.warm")
-CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
 
 
-class App:
+class App(Ground):
     """One daemon. `run` returns when it has come to its end; `ready` is called once it can be used."""
-
-    def __init__(
-        self,
-        config: Config,
-        state: Path,
-        ca_bundle: Callable[[Config], str],
-        environment: dict[str, str],
-        reread: Callable[[], Config],
-    ) -> None:
-        self.config = config
-        self.reread = reread
-        self.state = state
-        self.ca_bundle = ca_bundle
-        self.notifier = Notifier(environment)
-        self.epoch = secrets.token_hex(8)
-        self.boot = boot_id()
-        self.cleanup = contextlib.ExitStack()
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
         with self.cleanup:
-            self._open()
+            self.open()
             self._begin()
             self._write_endpoint()
             # first: whoever is told may look at the log
             logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
             ready()
             self.notifier.ready(f"serving {self.state}")
+            self.keeper.start(self.config.backup_interval)
             self.loop.run()
             self.notifier.stopping()
             self.waits.end_all()
@@ -108,86 +68,10 @@ class App:
 
     # start
 
-    def _open(self) -> None:
-        """Everything that is opened once, in the order in which the last is closed first."""
-        keep = self.cleanup.callback
-        raise_open_files()
-        self._check_sandbox()
-        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.lock = StateLock(self.state)
-        keep(self.lock.close)
-        self.lock.outlive_children(CHILDREN_DEADLINE)
-        runtime = prepare_runtime(self.state)
-        # glibc would give every thread of a worker an arena of its own
-        os.environ["MALLOC_ARENA_MAX"] = "2"
-        self.spawner = Spawner(self.lock, PRELOAD)
-        keep(self.spawner.stop)
-        # it imports its modules while we open the database
-        self.spawner.start()
-        self.ballast = Ballast(self.state / "ballast", fitting(self.state))
-        self.store = Store(self.state)
-        keep(self.store.close)
-        database = self.store.database
-        self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
-        keep(self.areas.close)
-        self.helpers = Helpers()
-        keep(self.helpers.close)
-        self.space = Space(
-            state=self.state,
-            ballast=self.ballast,
-            helpers=self.helpers,
-            check_mount=self.areas.check,
-            min_free=self.config.min_free,
-        )
-        self.workspaces = Workspaces(self.boot, self.areas.check, self.space.fit)
-        self.context: zmq.Context[Any] = zmq.Context()
-        keep(self.context.destroy)
-        self.loop = Loop()
-        self.waits = Waits(self.loop)
-        self.mailboxes = Mailboxes(self.context, self.loop, runtime)
-        keep(self.mailboxes.close_all)
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids().values())
-        keep(self.authorizer.close)
-        lineage = database.identity("lineage", 8).hex()
-        self.control = Control(self.context, runtime / "control", epoch=self.epoch, lineage=lineage)
-        keep(self.control.close)
-        self.publisher = Publisher(self.context, runtime / "events", self.epoch)
-        keep(self.publisher.close)
-        self.sources = Sources(
-            store=self.store,
-            areas=self.areas,
-            helpers=self.helpers,
-            spawner=self.spawner,
-            loop=self.loop,
-            lock=self.lock,
-        )
-        self.reader = self.sources.reader = Reader(self.context, runtime, self.sources.start_reader)
-        keep(self.reader.close)
-        self.signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        keep(self.signals.close)
-        self.facts = Facts(
-            epoch=self.epoch,
-            lineage=lineage,
-            hash_key=database.identity("hash_key", 32),
-            state_dir=str(self.state),
-            started=time.time_ns() // 1000,
-            started_mono=boot_time(),
-            events=self.publisher.endpoint,
-        )
-
-    def _check_sandbox(self) -> None:
-        found = room.probe()
-        lacking = room.missing(found)
-        if lacking is not None and self.config.sandbox == "required":
-            raise StartError(f"sandbox = required, but {lacking}")
-        told = ", ".join(f"{layer} {state}" for layer, state in found.items())
-        logger.log(
-            logging.WARNING if lacking else logging.INFO, "sandbox (%s): %s", self.config.sandbox, told
-        )
-
     def _begin(self) -> None:
         """The core and what carries out its commands."""
-        core = self._core(self._load(self.store.database))
+        core = self._core(sound(self.store.database, self._load))
+        self._renamed()
         self.engine = Engine(core, self.store.commit, self._commit_failed)
         self.crew = Crew(
             settings=self._crew_settings(),
@@ -230,8 +114,29 @@ class App:
             helpers=self.helpers,
             loop=self.loop,
             store=self.store,
+            quiet=lambda: all([self.sources.close(), self.keeper.end()]),
             load=self._load,
-            begin=lambda found: self.engine.revive(self._core(found)),
+            begin=self._begin_anew,
+        )
+        self.reader.damaged = lambda text: self.renewal.failed(DamagedError(text))
+        self.keeper = Keeper(
+            state=self.state,
+            spawner=self.spawner,
+            helpers=self.helpers,
+            loop=self.loop,
+            lock=self.lock,
+            revision=lambda: self.engine.core.ledger.revision,
+            damaged=self.renewal.failed,
+        )
+        self.housekeeping = Housekeeping(
+            engine=self.engine,
+            store=self.store,
+            loop=self.loop,
+            failed=self.renewal.failed,
+            history=lambda: self.config.keep_history,
+        )
+        self.store.full = lambda: self.engine.feed(
+            inputs.SpaceFound("", 0, 1, "the state directory's file system is full")
         )
         self.engine.wire(self._handlers())
         self.store.start()
@@ -243,7 +148,18 @@ class App:
         """Bring workspaces home, and what the core starts from. Nobody acts for another core any more."""
         self.workspaces.forget_rooms()
         bring_home(self.areas, database)
-        return database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        loaded = database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        self.lineage = database.identity("lineage", 8).hex()
+        database.settle_restore()
+        return loaded
+
+    def _renamed(self) -> None:
+        """Tell everybody the lineage that the database has now."""
+        self.control.lineage = self.facts.lineage = self.lineage
+
+    def _begin_anew(self, loaded: Loaded) -> None:
+        self._renamed()
+        self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
         return Core(self._settings(), loaded)
@@ -316,7 +232,7 @@ class App:
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
         self.mailboxes.watch()
         loop.every(USAGE_PERIOD, self.usage.look)
-        loop.every(MINUTE, self._prune)
+        loop.every(MINUTE, self.housekeeping.do)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
 
@@ -359,6 +275,8 @@ class App:
         self.crew.settings = self._crew_settings()
         self.space.min_free = fresh.min_free
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
+        if "backup_interval" in changed:
+            self.keeper.configure(fresh.backup_interval)
         self.engine.feed(inputs.Configure(self._settings()))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         answer = Reloaded(
@@ -374,25 +292,7 @@ class App:
         self.waits.changed(event.job.id, event.revision, final=final)
 
     def _metrics(self) -> None:
-        workers = [
-            WorkerUsage(slot=slot, memory=usage.memory, cpu=usage.cpu)
-            for (slot, _), usage in sorted(self.usage.usage.items())
-        ]
-        self.publisher.metrics(workers, self.engine.core.ledger.revision)
-
-    def _prune(self) -> None:
-        wall = time.time_ns() // 1000
-        self.engine.feed(inputs.Overdue((), more=True))
-        self.store.call(
-            lambda database: database.prune(wall), loaded(lambda _none: None, self.renewal.failed)
-        )
-        self.store.call(
-            lambda database: database.expired(wall, 500),
-            loaded(
-                lambda rows: self.engine.feed(inputs.Expired(tuple(rows))) if rows else None,
-                self.renewal.failed,
-            ),
-        )
+        self.publisher.metrics(self.usage.events(), self.engine.core.ledger.revision)
 
     # trouble and the end
 
@@ -410,3 +310,4 @@ class App:
         while not (self.crew.empty and self.helpers.idle()) and boot_time() < until:
             self.loop.turn(max(0.0, (until - boot_time()) / 1e6))
         self.sources.close()
+        self.keeper.end()

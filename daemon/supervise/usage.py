@@ -10,6 +10,8 @@ from typing import Any
 import psutil
 from msgspec import Struct
 
+from fetchd.protocol.events import WorkerUsage
+
 from .helpers import Helpers
 
 PERIOD = 2_000_000
@@ -71,6 +73,13 @@ class Watch:
             if limit and memory > limit:
                 self._over(*key)
         self.told()
+
+    def events(self) -> list[WorkerUsage]:
+        """What is known, as it is published."""
+        return [
+            WorkerUsage(slot=slot, memory=usage.memory, cpu=usage.cpu)
+            for (slot, _), usage in sorted(self.usage.items())
+        ]
 
     def of(self, slot: int, incarnation: int) -> dict[str, Any]:
         """What is known of a worker, as fields of its status."""
