@@ -36,6 +36,7 @@ from .sources import Sources
 from .store.reader import Reader
 from .store.thread import Store
 from .supervise.area import Areas
+from .supervise.crew import Crew
 from .supervise.helpers import Helpers
 from .supervise.space import Space
 from .supervise.spawn import Spawner
@@ -49,6 +50,8 @@ CHILDREN_DEADLINE = 5.0
 
 class Ground:
     """One daemon's files, sockets, processes and threads. Made first, closed last."""
+
+    crew: Crew
 
     def __init__(
         self,
