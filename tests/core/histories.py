@@ -224,7 +224,9 @@ def stored(seed: int, mutant: str | None = None) -> Simulation:
     sim.verbs = 0.1
     jobs = rng.choice([1, 1, 2])
     policies = rng.choice(["rename", "overwrite"])
-    specs = [{"job_id": f"j{n}", "name": f"n{n % 2}", "retries": 8, "if_exists": policies} for n in range(jobs)]
+    specs = [
+        {"job_id": f"j{n}", "name": f"n{n % 2}", "retries": 8, "if_exists": policies} for n in range(jobs)
+    ]
     clients.submit(sim, *specs, owner=OWNERS[0])
     for _ in range(rng.choice([80, 200])):
         rare = rng.random()

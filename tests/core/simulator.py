@@ -182,9 +182,7 @@ class Simulation:
         if self.rng.random() < self.faults / 20:
             return None
         self.store.apply(batch.durables)
-        self.workspaces.check(
-            {d.job.id: d.job for d in batch.durables if isinstance(d, c.SaveJob)}
-        )
+        self.workspaces.check({d.job.id: d.job for d in batch.durables if isinstance(d, c.SaveJob)})
         return batch
 
     def store_step(self) -> None:
@@ -352,8 +350,12 @@ class Simulation:
         if worker is None or not worker.alive:
             return
         worker.preparing = None
-        if worker.aborted or self.chance(0.6):
-            code = self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
+        if worker.aborted or place is None or self.chance(0.6):
+            code = (
+                Code.IO_ERROR
+                if place is None
+                else self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
+            )
             worker.mail.append(
                 inputs.AssignRefused(worker.slot, worker.incarnation, job.id, job.attempt, code, "")
             )

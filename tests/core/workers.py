@@ -45,7 +45,6 @@ class Worker:
     place: Place | None = None
     source: Callable[[Job], str] = lambda job: '"v1"'
     etag: str = ""
-    synced: Ranges = ()
     untold: mailbox.Synced | None = None
     broken: bool = False  # a sync has failed
 
@@ -170,8 +169,7 @@ class Worker:
 
     def _begin(self) -> None:
         """As `Sink.begin`: what the frontier says, then the cut."""
-        self.synced = tuple(self.ranges)
-        self._note(self.synced)
+        self._note(tuple(self.ranges))
         self._place.data.truncate(max((end for _, end in self.ranges), default=0) // BLOCK)
 
     def _write(self) -> None:
@@ -193,9 +191,9 @@ class Worker:
         early = place.mutant == "early"
         if not early and not place.disk.sync(place.data) and place.mutant != "deaf":
             self.broken = True
+            if place.mutant != "trusting":
+                place.distrust()
             return False
-        if not early:
-            self.synced = ranges
         self.untold = mailbox.Synced(
             job=job.id, attempt=job.attempt, generation=self.generation, ranges=list(ranges)
         )
@@ -205,11 +203,6 @@ class Worker:
         if self.untold is not None:
             self.say(self.untold)
         self.untold = None
-
-    def _close(self) -> None:
-        """As `Sink.close`: after an error only what was synced before is resumed from."""
-        if self.broken and self._place.mutant != "trusting":
-            self._note(self.synced)
 
     @property
     def bytes(self) -> int:
@@ -231,8 +224,6 @@ class Worker:
         self.mail.append(inputs.WorkerReport(self.slot, self.incarnation, report))
 
     def _over(self, report: mailbox.Report) -> None:
-        if self.job is not None:
-            self._close()
         self.say(report)
         self.job = None
 

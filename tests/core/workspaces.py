@@ -15,10 +15,10 @@ SIZE = 4 << 20
 BLOCKS = 8
 BLOCK = SIZE // BLOCKS
 
-MUTANTS = ("early", "unsealed", "unnamed", "rebooted", "unmoved", "deaf", "trusting")
+MUTANTS = ("early", "unsealed", "unnamed", "rebooted", "deaf", "trusting")
 """Synced is reported before the sync; a file is not synced when it is sealed; its directory is not when it is
-published; a frontier of another boot is trusted; a restart keeps the generation; a failed sync is not heard;
-the bytes of a failed sync are resumed from."""
+published; a frontier of another boot is trusted; a failed sync is not heard; the frontier stands after a
+failed sync."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ class Place:
         """Write the frontier file."""
         self.frontier.note = Frontier(self.disk.boot, generation, ranges, etag)
         self.owner.written[self.data.number] = self.disk.boot, generation, blocks(ranges)
+
+    def distrust(self) -> None:
+        """A sync has failed: what the frontier says is not so."""
+        self.frontier.note = None
+        self.owner.written.pop(self.data.number, None)
 
     def forge(self) -> None:
         """The worker lies about the file: what is delivered then is its own."""
@@ -89,11 +94,16 @@ class Workspaces:
 
     # supervise/workspace.py
 
-    def prepare(self, job: Job, room: str) -> Place:
-        """Make the workspace or find out what may be kept of it, and move it into the room."""
+    def prepare(self, job: Job, room: str) -> Place | None:
+        """Make the workspace or find out what may be kept of it, and move it into the room.
+
+        None where synced bytes are not there: then the job has to begin with another generation.
+        """
         here = self._rooms.get(job.id) or f"jobs/{job.id}"
         data, frontier = self.disk.make(f"{here}/data"), self.disk.make(f"{here}/frontier")
         have, etag = self._kept(job, data, frontier)
+        if any(end > len(data.cache) * BLOCK for _, end in have):
+            return None
         if blocks(have) and data.number in self._owners:
             assert self._owners[data.number] == job.seq, f"{job.id} goes on from the bytes of another job"
         self._owners[data.number] = job.seq
@@ -111,8 +121,6 @@ class Workspaces:
             and (note.boot == self.disk.boot or self.mutant == "rebooted")
         ):
             have, etag = note.ranges, note.etag
-        if any(end > len(data.cache) * BLOCK for _, end in have):
-            return (), None
         return have, etag
 
     def _check_kept(self, job: Job, data: File, have: Ranges) -> None:
@@ -132,6 +140,9 @@ class Workspaces:
         if bad:
             data.lose(self.rng)
         if self.mutant != "unsealed" and not self.disk.sync(data) and self.mutant != "deaf":
+            if self.mutant != "trusting":
+                self.disk.remove(f"{home}/frontier")
+                self.written.pop(data.number, None)
             return None
         return size, data.number, data.number
 
@@ -192,7 +203,9 @@ class Workspaces:
                     assert whole, f"{path} is not whole: {file.disk}, job {self._owners[file.number]}"
         for job in jobs.values():
             if job.state is State.COMPLETED and job.reason is None:
-                assert str(job.path) in self.disk.durable, f"{job.id} is completed, and its name is not synced"
+                assert str(job.path) in self.disk.durable, (
+                    f"{job.id} is completed, and its name is not synced"
+                )
 
     def power_cut(self) -> None:
         self.disk.power_cut(self.rng)
