@@ -78,7 +78,7 @@ def test_claims_beyond_the_file_are_worth_nothing(house: House) -> None:
 
 
 def test_a_file_whose_sync_failed_is_not_resumed_from(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next sync would say that all is well, and the daemon may be killed before the core has heard of it."""
+    """The next sync would say that all is well, and the daemon may be killed before the core knows."""
 
     def fails(_fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

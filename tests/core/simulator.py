@@ -12,20 +12,19 @@ from random import Random
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.job import Job, Lane, Moment, join
+from fetchd.daemon.core.job import Job, Moment, join
 from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 from fetchd.protocol.mailbox import FINAL
 
+from . import truth
 from .clients import Ask, Lookup, answered, look_up
 from .make import AREA, SECOND, WALL
 from .store import Batch, FakeStore
 from .watch import Watch
 from .workers import Worker
 from .workspaces import Workspaces
-
-ATTEMPTED = (State.RUNNING, State.PUBLISHING)
 
 
 class Simulation:
@@ -382,30 +381,4 @@ class Simulation:
 
     def check(self) -> None:
         """The core knows what it has to know, and nothing else."""
-        core = self.core
-        if core.exited:
-            return
-        assert core.ledger.counts == dict.fromkeys(State, 0) | Counter(
-            job.state for job in self.truth.values()
-        )
-        completed = [job for job in self.truth.values() if job.state is State.COMPLETED]
-        assert core.delivered == sum(job.size for job in completed)
-        lanes: dict[Lane, list[Job]] = {}
-        for job in self.truth.values():
-            if job.state is State.QUEUED:
-                if not self.deferred(job):
-                    lanes.setdefault(job.lane, []).append(job)
-            elif job.state is State.WAITING:
-                horizon = core.waiting.horizon
-                near = horizon is None or job.wait_until <= horizon
-                assert (job.id in core.ledger.live) == near, f"{job.id} waits unseen"
-            else:
-                pausing = job.state is State.PAUSED and job.id in core.runs
-                assert (job.id in core.ledger.live) == (job.state in ATTEMPTED or pausing)
-        assert set(lanes) <= set(core.schedule.lanes) or core.schedule.more_lanes, "a lane is lost"
-        for lane, window in core.schedule.lanes.items():
-            tail = window.tail
-            queued = sorted(lanes.get(lane, []), key=lambda job: job.order)
-            if window.more:
-                queued = [job for job in queued if tail is not None and job.order <= tail]
-            assert [job.id for job in queued] == [job.id for job in window.rows], f"{lane} has lost rows"
+        truth.check(self)

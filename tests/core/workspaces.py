@@ -195,7 +195,7 @@ class Workspaces:
     # what is to hold
 
     def check(self, jobs: dict[str, Job]) -> None:
-        """Under final names are whole files of one version, on the platter; those of completed jobs are there."""
+        """Under final names are whole files of one version, synced; those of completed jobs are there."""
         for names in (self.disk.names, self.disk.durable):
             for path, file in names.items():
                 if path.startswith("/") and file.number not in self.forged:
