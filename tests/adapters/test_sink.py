@@ -42,6 +42,8 @@ try:
                 sink.write(b"x" * int(size))
             case "thread", _, _:
                 sink._thread.join()
+            case "again", _, _:
+                sink.start(Validator(etag='"v1"'), None, 0, 9)
             case "kill", _, _:
                 os.kill(os.getpid(), signal.SIGKILL)
             case other, _, _:
@@ -204,8 +206,14 @@ def test_writing_waits_for_a_disk_that_is_far_behind(
 
 @pytest.mark.parametrize(
     "steps",
-    ["write:{big},thread,settle", "write:{big},thread,sync", "write:{big},thread,write:1", "write:9,sync"],
-    ids=["at the end", "at a stop", "in between", "at once"],
+    [
+        "write:{big},thread,again,settle",
+        "write:{big},thread,settle",
+        "write:{big},thread,sync",
+        "write:{big},thread,write:1",
+        "write:9,sync",
+    ],
+    ids=["begun again", "at the end", "at a stop", "in between", "at once"],
 )
 def test_a_sync_that_fails_ends_the_attempt(workspace: Path, steps: str) -> None:
     """The kernel tells of it once: whoever asks again is told that all is well, and may be told a lie."""

@@ -181,7 +181,9 @@ class Simulation:
         if self.rng.random() < self.faults / 20:
             return None
         self.store.apply(batch.durables)
-        self.workspaces.check({d.job.id: d.job for d in batch.durables if isinstance(d, c.SaveJob)})
+        saved = [d.job for d in batch.durables if isinstance(d, c.SaveJob)]
+        if done := {job.id: job for job in saved if job.state is State.COMPLETED}:
+            self.workspaces.check(done)
         return batch
 
     def store_step(self) -> None:
