@@ -20,6 +20,7 @@ from fetchd.protocol.mailbox import FINAL
 
 from . import truth
 from .clients import Ask, Lookup, answered, look_up
+from .disks import FakeDisks
 from .make import AREA, SECOND, WALL
 from .store import Batch, FakeStore
 from .watch import Watch
@@ -47,6 +48,7 @@ class Simulation:
         self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
         self.mono = 100 * SECOND
         self.store = FakeStore()
+        self.disks = FakeDisks()
         self.published: Counter[int] = Counter()
         self.asks: list[Ask] = []
         self.watch = Watch()
@@ -68,6 +70,7 @@ class Simulation:
         self.pool: dict[tuple[int, int], Worker] = {}
         self.calls: deque[Callable[[], object]] = deque()
         self.replies: deque[object] = deque()
+        self.disks.checks.clear()
         self.in_flight: Batch | None = None
         self.pending = Batch()
         self.exited = False
@@ -143,6 +146,9 @@ class Simulation:
                 self.pending.durables.append(command)
             elif isinstance(command, c.Effect):
                 self.pending.effects.append(command)
+            elif isinstance(command, c.CheckSpace):
+                assert command.area not in self.disks.checks, "two questions about one file system"
+                self.disks.checks.append(command.area)
             elif isinstance(command, c.ProbeName):
                 self.files.setdefault(command.job.id, deque()).append(command)
             elif isinstance(command, c.LoadWindow | c.LoadLanes | c.LoadDue):
@@ -178,7 +184,7 @@ class Simulation:
                 self.execute(effect)
 
     def _commit(self, batch: Batch) -> object:
-        if self.rng.random() < self.faults / 20:
+        if self.rng.random() < self.faults / (4 if self.disks.code("") else 20):
             return None
         self.store.apply(batch.durables)
         saved = [d.job for d in batch.durables if isinstance(d, c.SaveJob)]
@@ -231,6 +237,7 @@ class Simulation:
             assert not any(w.alive for (slot, _), w in self.pool.items() if slot == effect.slot)
             worker = self.pool[effect.slot, effect.incarnation] = Worker(effect.slot, effect.incarnation)
             worker.source = self.workspaces.etag
+            worker.disks = self.disks
             if self.chance(0.5):
                 worker.die(inputs.Gone.SPAWN_FAILED)
             worker.mute = self.chance(0.3)
@@ -300,8 +307,7 @@ class Simulation:
             del self.files[job_id]
         assert isinstance(command, c.ProbeName | c.Seal | c.Publish | c.Clean | c.AssignJob)
         job = command.job
-        who: tuple[str, int] = job.id, job.attempt
-        published = self.published[job.seq]
+        published, who = self.published[job.seq], (job.id, job.attempt)
         lost, exists, broken = self.chance(0.6), self.chance(0.8), self.chance(0.1)
         if isinstance(command, c.ProbeName):
             taken = {name for name in command.names if self.chance(0.2)}
@@ -316,10 +322,13 @@ class Simulation:
             self.workspaces.clean(job)
         elif isinstance(command, c.AssignJob):
             self._prepare(command)
+        elif (code := self.disks.code(job.area)) is not None:
+            self.results.append(inputs.FileRefused(*who, code, ""))
         elif broken or (lost and not published):
             if lost:
                 self.workspaces.clean(job)
-            self.results.append(inputs.FileRefused(*who, Code.IO_ERROR, "", lost=lost))
+            broke = self.rng.choice([Code.IO_ERROR, Code.EXHAUSTED])
+            self.results.append(inputs.FileRefused(*who, broke, "", lost=lost))
         elif isinstance(command, c.Seal):
             sealed = self.workspaces.seal(job, command.size, bad=self.chance(1))
             if sealed is None:
@@ -351,15 +360,12 @@ class Simulation:
         if worker is None or not worker.alive:
             return
         worker.preparing = None
-        if worker.aborted or place is None or self.chance(0.6):
-            code = (
-                Code.IO_ERROR
-                if place is None
-                else self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
-            )
-            worker.mail.append(
-                inputs.AssignRefused(worker.slot, worker.incarnation, job.id, job.attempt, code, "")
-            )
+        full, alone = self.disks.code(job.area), self.chance(0.2)
+        if worker.aborted or place is None or full or alone or self.chance(0.6):
+            some = self.rng.choice([Code.IO_ERROR, Code.EXHAUSTED, Code.EXISTS, Code.EXISTS, Code.CONNECT])
+            where = worker.slot, worker.incarnation, job.id, job.attempt
+            code = Code.DISK_FULL if alone else full or (Code.IO_ERROR if place is None else some)
+            worker.mail.append(inputs.AssignRefused(*where, code, "", alone))
         else:
             worker.assign(command, place, deaf=self.chance(1))
 
