@@ -179,7 +179,8 @@ def _progressed(
 
 
 def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Synced, now: Moment) -> None:
-    if job is None or run.stop == "end":
+    if job is None or run.stop == "end" or said.generation < job.generation:
+        # a sync takes its time: what was synced may have been dropped by a restart meanwhile
         return
     ranges = tuple(said.ranges)
     ends = [edge for pair in ranges for edge in pair]

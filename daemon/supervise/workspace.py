@@ -123,6 +123,9 @@ class Workspaces:
             have, total = job.synced, job.total
             validator = Validator(etag=job.etag, last_modified=job.last_modified)
         if any(end > size for _, end in have) or (total is not None and any(end > total for _, end in have)):
+            if job.synced:
+                # bytes of another try would be taken for these after a power cut: it has to begin from zero
+                raise FetchdError(Code.IO_ERROR, "bytes that were synced are gone")
             return (), Validator(), None
         return have, validator, total
 
@@ -151,7 +154,13 @@ class Workspaces:
             if job.options.keep_time and 0 < job.modified <= _latest():
                 os.utime(fd, ns=(job.modified * 1000, job.modified * 1000))
                 found = os.fstat(fd)
-            os.fsync(fd)
+            try:
+                os.fsync(fd)
+            except OSError:
+                # it is told once, and the next sync says that all is well: nobody is to resume from this
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(home(job), "frontier"))
+                raise
             return Seal(size=found.st_size, inode=found.st_ino, mtime_ns=found.st_mtime_ns)
 
     def clean(self, job: Job) -> None:

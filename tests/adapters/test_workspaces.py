@@ -1,5 +1,6 @@
 """Workspaces: what may be kept, in and out of rooms, and nothing that a worker leaves is trusted."""
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from support.wait import read_line
 from fetchd.daemon.service.signals import Signals
 from fetchd.daemon.supervise.workspace import LostError, Workspaces, opened, sweep
 from fetchd.protocol import journal
-from fetchd.protocol.errors import FetchdError
+from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Options, Validator
 
 from .staged import BOOT, CONTENT, House, write_frontier
@@ -47,7 +48,7 @@ def test_a_new_workspace(house: House) -> None:
 
 def test_within_a_boot_the_frontier_is_the_truth(house: House) -> None:
     job = house.job(synced=((0, 5),), total=7, etag='"old"')
-    here = house.prepared(job)
+    here = house.prepared(house.job())
     (here / "data").write_bytes(b"x" * 60)
     write_frontier(here, 50)
     house.workspaces.retrieve(job)
@@ -59,7 +60,7 @@ def test_within_a_boot_the_frontier_is_the_truth(house: House) -> None:
 def test_after_another_boot_only_what_was_synced_is(house: House, stale: dict[str, object]) -> None:
     """Also where the frontier is of another content than the job's."""
     job = house.job(synced=((0, 5),), total=70, etag='"old"', last_modified="then")
-    here = house.prepared(job)
+    here = house.prepared(house.job())
     (here / "data").write_bytes(b"x" * 60)
     write_frontier(here, 50, **stale)  # type: ignore[arg-type]
     prepared = house.workspaces.prepare(job, str(house.room))
@@ -68,20 +69,43 @@ def test_after_another_boot_only_what_was_synced_is(house: House, stale: dict[st
 
 
 def test_claims_beyond_the_file_are_worth_nothing(house: House) -> None:
-    job = house.job(synced=((0, 500),), total=1000, etag='"old"')
+    job = house.job()
     here = house.prepared(job)
     (here / "data").write_bytes(b"x" * 10)
-    for _ in range(2):
-        prepared = house.workspaces.prepare(job, str(house.room))
-        assert (prepared.have, prepared.validator, prepared.total) == ((), Validator(), None)
-        write_frontier(here, 50)
+    write_frontier(here, 50)
+    prepared = house.workspaces.prepare(job, str(house.room))
+    assert (prepared.have, prepared.validator, prepared.total) == ((), Validator(), None)
+
+
+def test_a_file_whose_sync_failed_is_not_resumed_from(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next sync would say that all is well, and the daemon may be killed before the core knows."""
+
+    def fails(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    job = house.job()
+    here = house.prepared(job)
+    (here / "data").write_bytes(b"x" * 60)
+    write_frontier(here, 50)
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        house.workspaces.seal(job, 60)
+    assert house.workspaces.prepare(job, str(house.room)).have == ()
+
+
+def test_synced_bytes_that_are_gone_are_told(house: House) -> None:
+    """The row would go on saying that they are there, while others are written in their place."""
+    house.prepared(house.job())
+    with pytest.raises(FetchdError) as refused:
+        house.workspaces.prepare(house.job(synced=((0, 500),), total=1000, etag='"old"'), str(house.room))
+    assert refused.value.code is Code.IO_ERROR
 
 
 @pytest.mark.parametrize("left", [b"", b"short", b"x" * journal.SIZE, b"x" * 100_000])
 def test_a_frontier_that_is_none_is_made_anew(house: House, left: bytes) -> None:
     """A full disk may have left an empty one: mapping that would fail for ever."""
     job = house.job(synced=((0, 5),), total=70, etag='"old"')
-    here = house.prepared(job)
+    here = house.prepared(house.job())
     (here / "data").write_bytes(b"x" * 60)
     (here / "frontier").write_bytes(left)
     prepared = house.workspaces.prepare(job, str(house.room))

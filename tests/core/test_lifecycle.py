@@ -323,6 +323,17 @@ def test_a_resume_behind_a_closed_queue_undoes_the_pause_of_the_job() -> None:
 # workers
 
 
+def test_a_sync_that_crosses_a_restart_is_no_violation() -> None:
+    """The thread that syncs does not wait for the one that asks."""
+    walk = Walk()
+    walk.respond()
+    walk.say(mailbox.Restart(**WHO, generation=0, why=""))
+    assert walk.say(mailbox.Synced(**WHO, generation=0, ranges=[(0, 500)])) == []
+    walk.say(make.responded(generation=1))
+    assert walk.say(mailbox.Synced(**WHO, generation=0, ranges=[(0, 500)])) == []
+    assert walk.job.synced == (), "they are of the content before"
+
+
 def test_an_attempt_does_not_begin_anew_for_ever() -> None:
     walk = Walk()
     walk.ready()
