@@ -21,6 +21,7 @@ from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
+from fetchd.protocol.job import State
 from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
@@ -28,6 +29,7 @@ from fetchd.protocol.version import __version__
 from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings
 from .events.publisher import Publisher
 from .queries import Handlers, loaded, store_handlers
+from .recovery import recover
 from .renewal import Renewal
 from .router.control import Control
 from .router.desk import Facts, Outside
@@ -42,7 +44,7 @@ from .service.host import prepare_runtime, raise_open_files, write_endpoint
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
-from .sources import Sources, bring_home
+from .sources import Sources
 from .store.database import Database
 from .store.reader import Reader
 from .store.thread import Store
@@ -81,6 +83,7 @@ class App:
         self.notifier = Notifier(environment)
         self.epoch = secrets.token_hex(8)
         self.boot = boot_id()
+        self.recovered = False
         self.cleanup = contextlib.ExitStack()
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -210,10 +213,14 @@ class App:
         self.engine.start()
 
     def _load(self, database: Database) -> Loaded:
-        """Bring workspaces home, and what the core starts from. Nobody acts for another core any more."""
+        """What the core starts from, the workspaces in order. Nobody acts for another core any more."""
         self.workspaces.forget_rooms()
-        bring_home(self.areas, database)
-        return database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        found = database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        publishing = (job for job in found.active if job.state is State.PUBLISHING)
+        restored = not self.recovered and getattr(database, "restored", None) is not None
+        recover(self.areas, database, self.state, publishing, restored=restored)
+        self.recovered = True
+        return found
 
     def _core(self, loaded: Loaded) -> Core:
         return Core(self._settings(), loaded)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -319,7 +320,8 @@ def check_kernel(_house: House) -> Iterator[Finding]:
 
 def check_staging(house: House) -> Iterator[Finding]:
     """What lies in the state directory's staging area. Areas on other mounts are the daemon's to list."""
-    jobs = [path for path in (house.state / ".fetchd").glob("*/jobs/*") if path.is_dir()]
+    staged = (house.state / ".fetchd").glob
+    jobs = [path for path in (*staged("*/jobs/*"), *staged("*/parked/*")) if path.is_dir()]
     if not jobs:
         yield Finding("staging", "ok", "empty")
         return
@@ -330,6 +332,24 @@ def check_staging(house: House) -> Iterator[Finding]:
                 size += file.lstat().st_blocks * 512
     text = f"{len(jobs)} workspaces with {size / (1 << 20):.1f} MiB"
     yield Finding("staging", "ok", text + "; fetchd workspace ls says whose")
+
+
+def check_recovery(house: House) -> Iterator[Finding]:
+    """What the last start that found something did with it."""
+    from .service.report import noted
+
+    last = noted(house.state).get("recovery")
+    if last is None:
+        yield Finding("recovery", "ok", "never needed")
+        return
+    when = datetime.fromtimestamp(last["time"] / 1e6).astimezone().isoformat(sep=" ", timespec="seconds")
+    counts = ", ".join(f"{last[key]} {key}" for key in ("adopted", "republished", "parked", "swept"))
+    parked = any((house.state / ".fetchd").glob("*/parked/*"))
+    advice = "fetchd workspace ls shows them as orphans; fetchd workspace clean --orphans deletes them"
+    yield Finding(
+        "recovery", "warn" if parked else "ok",
+        f"{when}: {counts}; {last['bytes'] / (1 << 20):.1f} MiB kept", advice if parked else None,
+    )  # fmt: skip
 
 
 CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
@@ -343,6 +363,7 @@ CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
     "sandbox": check_sandbox,
     "kernel": check_kernel,
     "staging": check_staging,
+    "recovery": check_recovery,
 }
 
 

@@ -17,6 +17,7 @@ from fetchd.protocol.errors import Code, FetchdError
 
 HIDDEN = ".fetchd"
 
+_INSTANCE = re.compile(r"[0-9a-f]{32}")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -46,6 +47,22 @@ class Areas:
         """The areas that are open, the default one first."""
         with self._guard:
             return list(self._locks)
+
+    def mend(self, area: str) -> None:
+        """Make what is missing of an area that is open; one that is not there any more stays as it is."""
+        with contextlib.suppress(FetchdError, OSError):
+            self.open(area)
+
+    def take_strays(self) -> None:
+        """Open the areas that a lost database had in the state directory, under another instance.
+
+        What another daemon has made there is left alone while it runs, and where it is not private to us.
+        """
+        hidden = os.path.dirname(self.default)
+        for name in os.listdir(hidden):
+            area = os.path.join(hidden, name)
+            if _INSTANCE.fullmatch(name) and os.path.isdir(f"{area}/jobs"):
+                self.mend(area)
 
     def for_directory(self, directory: str) -> tuple[str, str]:
         """(canonical directory, area) for a destination, or `destination` where nothing can be put there."""
@@ -88,6 +105,8 @@ class Areas:
                 return
             # whoever comes in between finds a directory missing, and `open` makes it again
             with contextlib.suppress(OSError):
+                if os.path.lexists(f"{area}/parked"):
+                    os.rmdir(f"{area}/parked")
                 os.rmdir(f"{area}/rooms")
                 os.rmdir(f"{area}/jobs")
                 os.unlink(f"{area}/lock")
@@ -125,7 +144,7 @@ def _check_ours(directory: str) -> None:
 
 def _occupied(area: str) -> bool:
     """Whether a workspace or a room lies in the area."""
-    for part in ("jobs", "rooms"):
+    for part in ("jobs", "rooms", "parked"):
         with contextlib.suppress(OSError), os.scandir(f"{area}/{part}") as entries:
             if next(entries, None) is not None:
                 return True

@@ -21,6 +21,7 @@ from fetchd.daemon.core import names
 from fetchd.daemon.core.job import Job
 from fetchd.protocol import journal
 from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.mailbox import Validator
 
 DAY = 86_400_000_000
@@ -83,7 +84,10 @@ class Workspaces:
         return Prepared(path=target, have=have, validator=validator, total=total, newer_than=newer_than)
 
     def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
-        """Within one boot the frontier file is the truth; after a power cut only what was synced is."""
+        """Within one boot the frontier file is the truth; after a power cut only what was synced is.
+
+        A frontier of an older content than the row's has not been written since: nothing but what was synced.
+        """
         with open(os.path.join(here, "frontier"), "rb") as file:
             frontier = journal.read(file.read(journal.SIZE + 1))
         size = os.stat(os.path.join(here, "data"), follow_symlinks=False).st_size
@@ -92,6 +96,9 @@ class Workspaces:
             job.generation,
         ):
             have, validator, total = frontier.ranges, frontier.content.validator, frontier.content.total
+        elif frontier is not None and frontier.generation > job.generation:
+            # the row is from an older backup: what it says was synced has been overwritten since
+            return (), Validator(), None
         else:
             have, total = job.synced, job.total
             validator = Validator(etag=job.etag, last_modified=job.last_modified)
@@ -104,7 +111,7 @@ class Workspaces:
         inside = self._rooms.pop(job.id, None)
         if inside is None:
             return
-        if _is_directory(inside):
+        if is_directory(inside):
             os.rename(inside, home(job))
         self._left(inside)
 
@@ -207,7 +214,7 @@ def opened(job: Job) -> Iterator[int]:
         os.close(fd)
 
 
-def _is_directory(path: str) -> bool:
+def is_directory(path: str) -> bool:
     """Whether this is a directory and no link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
@@ -222,7 +229,7 @@ def _is_sound(here: str) -> bool:
     """
     if not os.path.lexists(here):
         return True
-    if not _is_directory(here):
+    if not is_directory(here):
         return False
     for name in FILES:
         try:
@@ -243,7 +250,7 @@ def _drop_torn(frontier: str) -> None:
 
 def remove_tree(path: str) -> None:
     """Remove whatever is there, directories that deny it and links included, as far as that is possible."""
-    if not _is_directory(path):
+    if not is_directory(path):
         with contextlib.suppress(OSError):
             os.unlink(path)
         return
@@ -253,7 +260,7 @@ def remove_tree(path: str) -> None:
     def insist(_function: object, name: str, _error: object) -> None:
         with contextlib.suppress(OSError):
             os.chmod(os.path.dirname(name), 0o700)
-            if _is_directory(name):
+            if is_directory(name):
                 os.chmod(name, 0o700)
                 shutil.rmtree(name, ignore_errors=True)
             else:
@@ -294,38 +301,18 @@ def _make(path: str, content: bytes) -> None:
         os.close(fd)
 
 
-def sweep(area: str) -> list[str]:
-    """Bring workspaces of dead workers home and drop their rooms; the IDs of all workspaces in the area."""
-    rooms = Path(area, "rooms")
-    for room in list(rooms.iterdir()) if rooms.is_dir() else []:
-        # its worker may have done anything to it; what cannot be brought home is lost, and the start goes on
-        with contextlib.suppress(OSError):
-            _bring_home(room, Path(area, "jobs"))
-        remove_tree(str(room))
-    jobs = Path(area, "jobs")
-    return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
-
-
-def _bring_home(room: Path, jobs: Path) -> None:
-    if _is_directory(str(room)):
-        room.chmod(0o700)
-        for workspace in list(room.iterdir()):
-            target = jobs / workspace.name
-            if _is_directory(str(workspace)) and not os.path.lexists(target):
-                workspace.chmod(0o700)
-                if os.path.lexists(workspace / "data"):
-                    workspace.rename(target)
-
-
-def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float]]:
-    """(job, path, bytes, age in seconds) of every workspace, in rooms too, less what vanishes meanwhile."""
+def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float, bool]]:
+    """(job, path, bytes, age in seconds, whether it is parked) of every workspace, less what vanishes."""
     found = []
     for area in areas:
-        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*")]
+        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*"), Path(area, "parked")]
         for entry in (entry for home in homes if home.is_dir() for entry in home.iterdir()):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not is_correlation_id(entry.name):
+                continue
+            with contextlib.suppress(OSError):
                 files = [file.stat(follow_symlinks=False) for file in entry.iterdir()]
                 size = sum(file.st_size for file in files)
                 newest = max((file.st_mtime for file in files), default=entry.stat().st_mtime)
-                found.append((entry.name, str(entry), size, max(0.0, now - newest)))
+                parked = entry.parent == homes[-1]
+                found.append((entry.name, str(entry), size, max(0.0, now - newest), parked))
     return found

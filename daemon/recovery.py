@@ -1,0 +1,105 @@
+"""Recovery at a start: what lies in the staging areas, what the core makes of it, and the report of that.
+
+Part of the composition root. Only what lies there is looked up: jobs without a workspace cost nothing.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.recovery import Action, Adopt, Park, Republish, Sweep, plan
+from fetchd.protocol.journal import boot_id
+
+from .service.report import note, noted
+from .store.database import Database
+from .supervise.area import Areas
+from .supervise.leftovers import carry_out, collect, named
+
+logger = logging.getLogger("fetchd")
+
+AT_ONCE = 1000
+"""Jobs that are looked up together."""
+
+TOLD = 20
+"""Surprises that are logged; of the others only the number is."""
+
+VERBS = {Adopt: "adopted", Republish: "republished", Park: "parked", Sweep: "swept"}
+
+
+def recover(
+    areas: Areas, database: Database, state: Path, publishing: Iterable[Job], *, restored: bool
+) -> None:
+    """Put in order what earlier lives left in all areas. Nobody works there meanwhile.
+
+    What no job is known of is parked if the database was `restored`, or is another one than at the last
+    recovery; that is remembered only when all is done.
+    """
+    lineage = database.identity("lineage", 8).hex()
+    unknown = restored or noted(state).get("lineage") != lineage
+    if unknown:
+        areas.take_strays()
+    tally = Tally()
+    waiting = {job.id: job for job in publishing}
+    for area in areas.known():
+        areas.mend(area)
+        carry_out(area, tally.over(_planned(area, database, waiting, restored=unknown)))
+    for _ in tally.over(plan((), waiting, boot_id(), restored=unknown)):
+        pass
+    try:
+        tally.tell(state)
+        if unknown:
+            note(state, "lineage", lineage)
+    except OSError as error:
+        # the next start parks what it could have deleted: no harm
+        logger.warning("the report of the recovery cannot be written: %s", error)
+
+
+def _planned(
+    area: str, database: Database, publishing: dict[str, Job], *, restored: bool
+) -> Iterator[Action]:
+    """The actions for an area. Takes the jobs that it has seen there out of `publishing`."""
+    found = collect(area)
+    names = named(found)
+    known = set(names)
+    yield from plan((one for one in found if one.name not in known), {}, boot_id(), restored=restored)
+    for at in range(0, len(names), AT_ONCE):
+        part = set(names[at : at + AT_ONCE])
+        jobs = {job.id: job for job in database.by_ids(list(part)).values() if job.area == area}
+        for job in jobs:
+            publishing.pop(job, None)
+        yield from plan((one for one in found if one.name in part), jobs, boot_id(), restored=restored)
+
+
+class Tally:
+    """What was done, as it is reported."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._bytes = 0
+        self._surprises = 0
+
+    def over(self, actions: Iterable[Action]) -> Iterator[Action]:
+        """The same actions, counted on their way, the first surprises logged."""
+        for action in actions:
+            verb = VERBS[type(action)]
+            self._counts[verb] += 1
+            if isinstance(action, (Adopt, Republish)) and action.found is not None:
+                self._bytes += action.found.size or 0
+            if action.surprising:
+                self._surprises += 1
+                if self._surprises <= TOLD and action.found is not None:
+                    logger.warning("%s %r: %s", verb, action.found.path, action.why)
+            yield action
+
+    def tell(self, state: Path) -> None:
+        """One line, and the same for `doctor`; nothing where there was nothing."""
+        if not self._counts:
+            return
+        counts = {verb: self._counts[verb] for verb in VERBS.values()}
+        more = f"; {self._surprises - TOLD} more of this are not listed" if self._surprises > TOLD else ""
+        text = ", ".join(f"{count} {verb}" for verb, count in counts.items())
+        logger.info("workspaces: %s, %d bytes kept%s", text, self._bytes, more)
+        note(state, "recovery", {"time": time.time_ns() // 1000, **counts, "bytes": self._bytes})
