@@ -83,7 +83,6 @@ class App:
         self.notifier = Notifier(environment)
         self.epoch = secrets.token_hex(8)
         self.boot = boot_id()
-        self.recovered = False
         self.cleanup = contextlib.ExitStack()
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -217,9 +216,8 @@ class App:
         self.workspaces.forget_rooms()
         found = database.load(self.boot, boot_time(), time.time_ns() // 1000)
         publishing = (job for job in found.active if job.state is State.PUBLISHING)
-        restored = not self.recovered and getattr(database, "restored", None) is not None
+        restored = getattr(database, "restored", None) is not None
         recover(self.areas, database, self.state, publishing, restored=restored)
-        self.recovered = True
         return found
 
     def _core(self, loaded: Loaded) -> Core:

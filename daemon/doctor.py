@@ -336,9 +336,9 @@ def check_staging(house: House) -> Iterator[Finding]:
 
 def check_recovery(house: House) -> Iterator[Finding]:
     """What the last start that found something did with it."""
-    from .service.report import noted
+    from .service import report
 
-    last = noted(house.state).get("recovery")
+    last = report.read(house.state).get("recovery")
     if last is None:
         yield Finding("recovery", "ok", "never needed")
         return

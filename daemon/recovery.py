@@ -13,7 +13,7 @@ from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.recovery import Action, Adopt, Park, Republish, Sweep, plan
 from fetchd.protocol.journal import boot_id
 
-from .service.report import note, noted
+from .service import report
 from .store.database import Database
 from .supervise.area import Areas
 from .supervise.leftovers import carry_out, collect, named
@@ -38,7 +38,7 @@ def recover(
     recovery; that is remembered only when all is done.
     """
     lineage = database.identity("lineage", 8).hex()
-    unknown = restored or noted(state).get("lineage") != lineage
+    unknown = restored or report.read(state).get("lineage") != lineage
     if unknown:
         areas.take_strays()
     tally = Tally()
@@ -51,7 +51,7 @@ def recover(
     try:
         tally.tell(state)
         if unknown:
-            note(state, "lineage", lineage)
+            report.note(state, "lineage", lineage)
     except OSError as error:
         # the next start parks what it could have deleted: no harm
         logger.warning("the report of the recovery cannot be written: %s", error)
@@ -102,4 +102,4 @@ class Tally:
         more = f"; {self._surprises - TOLD} more of this are not listed" if self._surprises > TOLD else ""
         text = ", ".join(f"{count} {verb}" for verb, count in counts.items())
         logger.info("workspaces: %s, %d bytes kept%s", text, self._bytes, more)
-        note(state, "recovery", {"time": time.time_ns() // 1000, **counts, "bytes": self._bytes})
+        report.note(state, "recovery", {"time": time.time_ns() // 1000, **counts, "bytes": self._bytes})

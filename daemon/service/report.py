@@ -1,6 +1,6 @@
-"""What the last recovery did, for `doctor` and for the next start: a small JSON file in the state directory.
+"""What the recovery of a start or of a fault had to do, for people: `recovery.json` in the state directory.
 
-Nothing depends on it for long: a file that is gone or cannot be read says nothing.
+Every part of the daemon that repairs something keeps one key; `fetchd doctor` shows them all.
 """
 
 import json
@@ -8,32 +8,26 @@ import os
 from pathlib import Path
 from typing import Any
 
-FILE = "recovery.json"
-MAX = 1 << 16
-"""Bytes: a longer file is none of ours, and a longer report is not written."""
+NAME = "recovery.json"
+MOST = 64 << 10
+"""Bytes of the file; a value that would make it larger is left out."""
 
 
-def noted(state: Path) -> dict[str, Any]:
-    """All notes by their keys."""
+def read(state: Path) -> dict[str, Any]:
+    """What was noted; nothing where the file is missing, too large or damaged."""
     try:
-        with (state / FILE).open("rb") as file:
-            found = json.loads(file.read(MAX + 1))
+        with open(state / NAME, "rb") as file:
+            found = json.loads(file.read(MOST))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def note(state: Path, key: str, value: Any) -> None:
-    """Replace one note; a reader sees the old file or the new one. Raises OSError, or ValueError if too long.
-
-    For one writer at a time.
-    """
-    data = json.dumps({**noted(state), key: value}, indent=1).encode()
-    if len(data) > MAX:
-        raise ValueError(f"a report of {len(data)} bytes is too long")
-    fresh = state / f"{FILE}.new"
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(state / FILE)
+    """Keep the newest value of a key; readers see the old file or the new one. OSError where that fails."""
+    text = json.dumps({**read(state), key: value}, indent=1)
+    if len(text) > MOST:
+        return
+    fresh = state / f"{NAME}.new"
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, state / NAME)

@@ -26,6 +26,7 @@ def test_a_wait_ends_when_it_was_asked_for(jump: int) -> None:
     walk.say(make.failed(Code.SERVER_ERROR))
     due = walk.job.wait_until
     assert walk.job.state is State.WAITING
+    assert 0 < due - walk.now.mono <= SECOND
     walk.core.handle(inputs.Tick(), at(due - 1, jump))
     assert walk.job.state is State.WAITING, "not before"
     assert walk.core.next_deadline(due - 1) == due
@@ -42,6 +43,7 @@ def test_a_parked_host_is_asked_again_when_it_said(jump: int) -> None:
     (gate,) = [save.gate for save in make.of(commands, SaveGate)]
     assert gate.key.reason is Reason.HOST_PARKED
     assert gate.until is not None
+    assert 30 * SECOND <= gate.until - walk.now.mono <= 33 * SECOND
     assert not make.of(walk.core.handle(inputs.Tick(), at(gate.until - 1, jump)), DropGate)
     assert make.of(walk.core.handle(inputs.Tick(), at(gate.until, jump)), DropGate)
 

@@ -13,7 +13,7 @@ from support.look import nothing_staged, until
 from support.origin import Origin, Resource
 from support.wait import vanished
 
-from fetchd.daemon.service.report import noted
+from fetchd.daemon.service.report import read
 
 SIZE, FIRST = 3_000_000, 1_500_000
 
@@ -59,7 +59,7 @@ def test_an_older_database(
         assert sha256_file(client.get("known").result(timeout=30).path) == sha256_of(SIZE, 5)
     gate.open()
     assert [request.range for request in origin.requests_for("/known")] == [None, f"bytes={FIRST}-"]
-    report = noted(daemon.state)["recovery"]
+    report = read(daemon.state)["recovery"]
     assert (report["adopted"], report["parked"], report["swept"]) == (1, 1, 0)
     assert "parked" in daemon.log()
     daemon.restart(kill=True)
