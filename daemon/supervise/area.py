@@ -105,6 +105,7 @@ class Areas:
                 return
             # whoever comes in between finds a directory missing, and `open` makes it again
             with contextlib.suppress(OSError):
+                # where something is parked it ends here
                 if os.path.lexists(f"{area}/parked"):
                     os.rmdir(f"{area}/parked")
                 os.rmdir(f"{area}/rooms")
@@ -144,7 +145,7 @@ def _check_ours(directory: str) -> None:
 
 def _occupied(area: str) -> bool:
     """Whether a workspace or a room lies in the area."""
-    for part in ("jobs", "rooms", "parked"):
+    for part in ("jobs", "rooms"):
         with contextlib.suppress(OSError), os.scandir(f"{area}/{part}") as entries:
             if next(entries, None) is not None:
                 return True
