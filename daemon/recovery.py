@@ -44,8 +44,8 @@ def recover(
     tally = Tally()
     waiting = {job.id: job for job in publishing}
     for area in areas.known():
-        areas.mend(area)
-        carry_out(area, tally.over(_planned(area, database, waiting, restored=unknown)))
+        if areas.mend(area):
+            carry_out(area, tally.over(_planned(area, database, waiting, restored=unknown)))
     for _ in tally.over(plan((), waiting, boot_id(), restored=unknown)):
         pass
     try:

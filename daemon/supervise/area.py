@@ -48,10 +48,12 @@ class Areas:
         with self._guard:
             return list(self._locks)
 
-    def mend(self, area: str) -> None:
-        """Make what is missing of an area that is open; one that is not there any more stays as it is."""
+    def mend(self, area: str) -> bool:
+        """Make what is missing of an area; whether it is open, or out of reach for now."""
         with contextlib.suppress(FetchdError, OSError):
             self.open(area)
+            return True
+        return False
 
     def take_strays(self) -> None:
         """Open the areas that a lost database had in the state directory, under another instance.

@@ -19,7 +19,7 @@ from fetchd.daemon.core.recovery import Action, Adopt, Finding, Noted, Park, Rep
 from fetchd.protocol import journal
 from fetchd.protocol.ids import is_correlation_id
 
-from .workspace import is_directory, remove_tree
+from .workspace import remove_tree
 
 logger = logging.getLogger("fetchd")
 
@@ -148,7 +148,7 @@ def _noted(found: Finding) -> Noted | None:
 def _unlock(directory: str) -> None:
     """Let ourselves in: a worker may have closed it, and a closed one can be neither read nor moved."""
     with contextlib.suppress(OSError):
-        if is_directory(directory):
+        if stat.S_ISDIR(os.lstat(directory).st_mode):
             os.chmod(directory, 0o700)
 
 

@@ -111,7 +111,7 @@ class Workspaces:
         inside = self._rooms.pop(job.id, None)
         if inside is None:
             return
-        if is_directory(inside):
+        if _is_directory(inside):
             os.rename(inside, home(job))
         self._left(inside)
 
@@ -214,7 +214,7 @@ def opened(job: Job) -> Iterator[int]:
         os.close(fd)
 
 
-def is_directory(path: str) -> bool:
+def _is_directory(path: str) -> bool:
     """Whether this is a directory and no link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
@@ -229,7 +229,7 @@ def _is_sound(here: str) -> bool:
     """
     if not os.path.lexists(here):
         return True
-    if not is_directory(here):
+    if not _is_directory(here):
         return False
     for name in FILES:
         try:
@@ -250,7 +250,7 @@ def _drop_torn(frontier: str) -> None:
 
 def remove_tree(path: str) -> None:
     """Remove whatever is there, directories that deny it and links included, as far as that is possible."""
-    if not is_directory(path):
+    if not _is_directory(path):
         with contextlib.suppress(OSError):
             os.unlink(path)
         return
@@ -260,7 +260,7 @@ def remove_tree(path: str) -> None:
     def insist(_function: object, name: str, _error: object) -> None:
         with contextlib.suppress(OSError):
             os.chmod(os.path.dirname(name), 0o700)
-            if is_directory(name):
+            if _is_directory(name):
                 os.chmod(name, 0o700)
                 shutil.rmtree(name, ignore_errors=True)
             else:
