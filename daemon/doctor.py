@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -335,21 +334,10 @@ def check_staging(house: House) -> Iterator[Finding]:
 
 
 def check_recovery(house: House) -> Iterator[Finding]:
-    """What the last start that found something did with it."""
-    from .service import report
+    """What the last start that found workspaces did with them."""
+    from .recovery import told
 
-    last = report.read(house.state).get("recovery")
-    if last is None:
-        yield Finding("recovery", "ok", "never needed")
-        return
-    when = datetime.fromtimestamp(last["time"] / 1e6).astimezone().isoformat(sep=" ", timespec="seconds")
-    counts = ", ".join(f"{last[key]} {key}" for key in ("adopted", "republished", "parked", "swept"))
-    parked = any((house.state / ".fetchd").glob("*/parked/*"))
-    advice = "fetchd workspace ls shows them as orphans; fetchd workspace clean --orphans deletes them"
-    yield Finding(
-        "recovery", "warn" if parked else "ok",
-        f"{when}: {counts}; {last['bytes'] / (1 << 20):.1f} MiB kept", advice if parked else None,
-    )  # fmt: skip
+    yield Finding("recovery", *told(house.state))
 
 
 CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {

@@ -7,7 +7,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.recovery import Action, Adopt, Park, Republish, Sweep, plan
@@ -103,3 +105,19 @@ class Tally:
         text = ", ".join(f"{count} {verb}" for verb, count in counts.items())
         logger.info("workspaces: %s, %d bytes kept%s", text, self._bytes, more)
         report.note(state, "recovery", {"time": time.time_ns() // 1000, **counts, "bytes": self._bytes})
+
+
+def told(state: Path) -> tuple[Literal["ok", "warn"], str, str | None]:
+    """For `doctor`: the last recovery that found something, and what to do about what is parked."""
+    last = report.read(state).get("recovery")
+    if last is None:
+        return "ok", "never needed", None
+    when = datetime.fromtimestamp(last["time"] / 1e6).astimezone().isoformat(sep=" ", timespec="seconds")
+    counts = ", ".join(f"{last[verb]} {verb}" for verb in VERBS.values())
+    text = f"{when}: {counts}; {last['bytes'] / (1 << 20):.1f} MiB kept"
+    if not any((state / ".fetchd").glob("*/parked/*")):
+        return "ok", text, None
+    advice = (
+        "fetchd workspace ls shows what is parked as orphans, fetchd workspace clean --orphans deletes it"
+    )
+    return "warn", text, advice

@@ -35,7 +35,8 @@ GROUND = "fetchd.daemon.service"
 """The ground floor: what every process needs from the system. It knows none of the other rooms."""
 
 WIRING = frozenset(
-    f"fetchd.daemon.{name}" for name in ("__main__", "app", "queries", "recovery", "renewal", "sources")
+    f"fetchd.daemon.{name}"
+    for name in ("__main__", "app", "doctor", "queries", "recovery", "renewal", "sources")
 )
 """The composition root: the only modules that know every room."""
 
