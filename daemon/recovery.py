@@ -3,6 +3,7 @@
 Part of the composition root. Only what lies there is looked up: jobs without a workspace cost nothing.
 """
 
+import itertools
 import logging
 import time
 from collections import Counter
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.core.recovery import Action, Adopt, Park, Republish, Sweep, plan
+from fetchd.daemon.core.recovery import Action, Adopt, Finding, Park, Republish, Sweep, plan
+from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.journal import boot_id
 
 from .service import report
 from .store.database import Database
 from .supervise.area import Areas
-from .supervise.leftovers import carry_out, collect, named
+from .supervise.leftovers import carry_out, collect
 
 logger = logging.getLogger("fetchd")
 
@@ -63,16 +65,27 @@ def _planned(
     area: str, database: Database, publishing: dict[str, Job], *, restored: bool
 ) -> Iterator[Action]:
     """The actions for an area. Takes the jobs that it has seen there out of `publishing`."""
-    found = collect(area)
-    names = named(found)
-    known = set(names)
-    yield from plan((one for one in found if one.name not in known), {}, boot_id(), restored=restored)
-    for at in range(0, len(names), AT_ONCE):
-        part = set(names[at : at + AT_ONCE])
-        jobs = {job.id: job for job in database.by_ids(list(part)).values() if job.area == area}
-        for job in jobs:
-            publishing.pop(job, None)
-        yield from plan((one for one in found if one.name in part), jobs, boot_id(), restored=restored)
+    found: dict[str, list[Finding]] = {}
+    for one in collect(area):
+        found.setdefault(one.name, []).append(one)
+    for names in _batched(found):
+        jobs = {job.id: job for job in database.by_ids(_named(names)).values() if job.area == area}
+        for job_id in jobs:
+            publishing.pop(job_id, None)
+        several = (one for name in names for one in found[name])
+        yield from plan(several, jobs, boot_id(), restored=restored)
+
+
+def _batched(names: Iterable[str]) -> Iterator[list[str]]:
+    """Up to `AT_ONCE` of them at a time."""
+    left = iter(names)
+    while part := list(itertools.islice(left, AT_ONCE)):
+        yield part
+
+
+def _named(names: Iterable[str]) -> list[str]:
+    """Those that can be the names of jobs: a worker may have left any."""
+    return [name for name in names if is_correlation_id(name)]
 
 
 class Tally:

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from fetchd.daemon.core.recovery import Action, Adopt, Finding, Noted, Park, Republish, Sweep, Where
 from fetchd.protocol import journal
-from fetchd.protocol.ids import is_correlation_id
 
 from .workspace import remove_tree
 
@@ -40,11 +39,6 @@ def collect(area: str) -> list[Finding]:
     names = Counter(one.name for one in found)
     # which of several is the right one is in their frontiers; nobody else's is read
     return [one if names[one.name] == 1 else replace(one, frontier=_noted(one)) for one in found]
-
-
-def named(found: Iterable[Finding]) -> list[str]:
-    """The names in it that can be those of jobs, each once."""
-    return list({one.name: None for one in found if is_correlation_id(one.name)})
 
 
 def carry_out(area: str, actions: Iterable[Action]) -> None:
