@@ -39,22 +39,29 @@ def recover(
     """Put in order what earlier lives left in all areas. Nobody works there meanwhile.
 
     What no job is known of is parked if the database was `restored`, or is another one than at the last
-    recovery; that is remembered only when all is done.
+    recovery; in areas that are out of reach now that is done when they are back.
     """
-    lineage = database.identity("lineage", 8).hex()
-    unknown = restored or report.read(state).get("lineage") != lineage
-    if unknown:
+    lineage, last = database.identity("lineage", 8).hex(), report.read(state)
+    other = restored or last.get("lineage") != lineage
+    missed = before = set(last.get("missed", ()))
+    if other:
         areas.take_strays()
+        missed = set(database.areas())
     tally = Tally()
     waiting = {job.id: job for job in publishing}
     for area in areas.known():
         if areas.mend(area):
+            unknown = other or area in missed
             carry_out(area, tally.over(_planned(area, database, waiting, restored=unknown)))
-    for _ in tally.over(plan((), waiting, boot_id(), restored=unknown)):
+            missed = missed - {area}
+    for _ in tally.over(plan((), waiting, boot_id(), restored=other)):
         pass
     try:
         tally.tell(state)
-        if unknown:
+        if missed != before:
+            report.note(state, "missed", sorted(missed))
+        if other:
+            # from now on what no job is known of is swept, so this comes last
             report.note(state, "lineage", lineage)
     except OSError as error:
         # the next start parks what it could have deleted: no harm

@@ -148,7 +148,7 @@ def test_what_workers_may_leave(start: Start, downloads: Path) -> None:
     os.mkdir(os.fsencode(room) + b"/\xff")
     (Path(os.fsdecode(os.fsencode(room) + b"/\xff")) / "data").touch()
     crowd = start.area / "rooms" / "crowd"
-    for number in range(3000):
+    for number in range(1000):
         (crowd / str(number)).mkdir(parents=True)
     room.chmod(0)
     found = collect(str(start.area))
@@ -212,6 +212,23 @@ def test_an_area_with_something_parked_is_not_removed(start: Start, downloads: P
     shutil.rmtree(area / "parked" / "unknown")
     start.run()
     assert not area.parent.exists()
+
+
+def test_an_area_that_was_out_of_reach_is_parked_when_it_is_back(start: Start, downloads: Path) -> None:
+    area = downloads / ".fetchd" / start.instance
+    with start.database() as database:
+        database.add_area(str(area), 0)
+    start.run(restored=True)
+    for name in ("unknown", "later"):
+        for place in ("jobs", "rooms"):
+            (area / place).mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (area.parent, area):
+            directory.chmod(0o700)
+        (area / "jobs" / name).mkdir()
+        (area / "jobs" / name / "data").write_bytes(CONTENT)
+        start.run()
+    assert [path.name for path in (area / "parked").iterdir()] == ["unknown"], "once"
+    assert list((area / "jobs").iterdir()) == []
 
 
 def test_an_interrupted_recovery_after_a_restore_still_parks(start: Start) -> None:
