@@ -231,6 +231,20 @@ def test_an_area_that_was_out_of_reach_is_parked_when_it_is_back(start: Start, d
     assert list((area / "jobs").iterdir()) == []
 
 
+def test_an_area_that_cannot_be_trusted_any_more_is_left_alone(start: Start, downloads: Path) -> None:
+    """Somebody else could have put anything there."""
+    with start.database() as database:
+        areas = Areas(start.state, start.instance, [])
+        area = str(downloads / ".fetchd" / start.instance)
+        areas.open(area)
+        (Path(area) / "jobs" / "unknown").mkdir()
+        (Path(area) / "jobs" / "unknown" / "data").write_bytes(CONTENT)
+        Path(area).chmod(0o777)
+        recover(areas, database, start.state, (), restored=False)
+        assert (Path(area) / "jobs" / "unknown" / "data").exists()
+        areas.close()
+
+
 def test_an_interrupted_recovery_after_a_restore_still_parks(start: Start) -> None:
     """The daemon was killed after the database had been replaced: the next one is not told of that."""
     start.leave("rooms/r", "unknown")
