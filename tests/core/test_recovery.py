@@ -120,6 +120,7 @@ def test_a_file_that_was_renamed_before_the_crash() -> None:
 
 NAMES = ("a", "b", "c", "no ID")
 AREAS = (AREA, SECOND_AREA)
+ATTEMPTED = (State.RUNNING, State.PUBLISHING)
 PLACES = ("jobs", "rooms/r1", "rooms/r2", "parked")
 frontiers = st.none() | st.builds(
     Noted, boot_id=st.sampled_from((BOOT, OTHER)), generation=st.integers(0, 2), bytes=st.integers(0, 9)
@@ -149,7 +150,7 @@ rows = st.lists(
         kept_until=st.sampled_from((0, 9)),
         inode=st.integers(0, 2),
         size=st.integers(0, 2),
-    ),
+    ).map(lambda row: replace(row, attempt=1) if row.state in ATTEMPTED else row),
     max_size=3,
     unique_by=lambda one: one.id,
 )
