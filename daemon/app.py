@@ -15,6 +15,7 @@ from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
+from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
@@ -23,13 +24,13 @@ from .ground import Ground
 from .housekeeping import Housekeeping
 from .keeping import Keeper
 from .queries import Handlers, store_handlers
+from .recovery import recover
 from .renewal import Renewal, sound
 from .router.desk import Outside
 from .router.engine import Engine
 from .router.loop import boot_time
 from .router.requests import Requests
 from .service.host import write_endpoint
-from .sources import bring_home
 from .store.database import Database
 from .store.schema import DamagedError
 from .supervise.assignment import Settings as CrewSettings
@@ -145,13 +146,14 @@ class App(Ground):
         self.engine.start()
 
     def _load(self, database: Database) -> Loaded:
-        """Bring workspaces home, and what the core starts from. Nobody acts for another core any more."""
+        """What the core starts from, the workspaces in order. Nobody acts for another core any more."""
         self.workspaces.forget_rooms()
-        bring_home(self.areas, database)
-        loaded = database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        found = database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        publishing = (job for job in found.active if job.state is State.PUBLISHING)
+        recover(self.areas, database, self.state, publishing, restored=database.restored is not None)
         self.lineage = database.identity("lineage", 8).hex()
         database.settle_restore()
-        return loaded
+        return found
 
     def _renamed(self) -> None:
         """Tell everybody the lineage that the database has now."""

@@ -313,7 +313,8 @@ def check_kernel(_house: House) -> Iterator[Finding]:
 
 def check_staging(house: House) -> Iterator[Finding]:
     """What lies in the state directory's staging area. Areas on other mounts are the daemon's to list."""
-    jobs = [path for path in (house.state / ".fetchd").glob("*/jobs/*") if path.is_dir()]
+    staged = (house.state / ".fetchd").glob
+    jobs = [path for path in (*staged("*/jobs/*"), *staged("*/parked/*")) if path.is_dir()]
     if not jobs:
         yield Finding("staging", "ok", "empty")
         return
@@ -334,6 +335,13 @@ def check_database(house: House) -> Iterator[Finding]:
         yield Finding("database", level, message, advice)
 
 
+def check_recovery(house: House) -> Iterator[Finding]:
+    """What the last start that found workspaces did with them."""
+    from .recovery import told
+
+    yield Finding("recovery", *told(house.state))
+
+
 CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
     "config": check_config,
     "open files": check_limits,
@@ -346,6 +354,7 @@ CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
     "sandbox": check_sandbox,
     "kernel": check_kernel,
     "staging": check_staging,
+    "recovery": check_recovery,
 }
 
 

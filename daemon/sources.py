@@ -4,11 +4,9 @@ Part of the composition root: it knows the store and the supervision, and hands 
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fetchd.daemon.core.job import Job
@@ -24,7 +22,7 @@ from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.helpers import Helpers
 from .supervise.spawn import Child, Spawner
-from .supervise.workspace import survey, sweep
+from .supervise.workspace import remove_tree, survey
 
 logger = logging.getLogger("fetchd")
 
@@ -96,7 +94,7 @@ class Sources:
 
     def discard(self, job: str, path: str) -> None:
         """Delete a workspace of no job; under the job's key, so that a new job of that name comes after."""
-        self._helpers.run(job, partial(shutil.rmtree, path, ignore_errors=True), lambda _none, _error: None)
+        self._helpers.run(job, partial(remove_tree, path), lambda _none, _error: None)
 
     # the reading helper
 
@@ -139,18 +137,3 @@ def _noted(_result: None, error: BaseException | None) -> None:
     if error is not None:
         # the area is remembered again at its next use; until then only a crash could leave something there
         logger.warning("a staging area could not be noted: %s", error)
-
-
-def bring_home(areas: Areas, database: Database) -> None:
-    """Workspaces out of the rooms of dead workers; those that no job can have any more are deleted."""
-    for area in areas.known():
-        try:
-            areas.open(area)
-        except (FetchdError, OSError):
-            # it is out of reach; when it can be opened again its rooms are emptied
-            continue
-        names = sweep(area)
-        wanted = {job.id for job in database.by_ids(names).values() if job.area == area and job.has_workspace}
-        for name in names:
-            if name not in wanted:
-                shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)

@@ -11,6 +11,7 @@ under a mount point is another file system, and nothing is made or looked for th
 import contextlib
 import fcntl
 import os
+import re
 import stat
 import threading
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from .workspace import empty_rooms
 
 HIDDEN = ".fetchd"
 
+_INSTANCE = re.compile(r"[0-9a-f]{32}")
+
 
 class Areas:
     """The staging areas of one daemon. Used from helper threads; each call stands alone.
@@ -36,7 +39,8 @@ class Areas:
         self._instance = instance
         self._locks: dict[str, int] = {}
         self._points = dict(known)
-        self._swept: set[str] = set()
+        self._ordered: set[str] = set()
+        self.recovered = False
         self._guard = threading.RLock()
         self.default = os.path.join(os.path.realpath(state), HIDDEN, instance)
         try:
@@ -74,6 +78,29 @@ class Areas:
         """The areas that are open, the default one first."""
         with self._guard:
             return list(self._locks)
+
+    def put_in_order(self, area: str) -> None:
+        """The recovery at start has been here, as far as anything could be changed."""
+        if os.access(f"{area}/rooms", os.W_OK):
+            self._ordered.add(area)
+
+    def mend(self, area: str) -> bool:
+        """Make what is missing of an area; whether it is open, or out of reach for now."""
+        with contextlib.suppress(FetchdError, OSError):
+            self.open(area)
+            return True
+        return False
+
+    def take_strays(self) -> None:
+        """Open the areas that a lost database had in the state directory, under another instance.
+
+        What another daemon has made there is left alone while it runs, and where it is not private to us.
+        """
+        hidden = os.path.dirname(self.default)
+        for name in os.listdir(hidden):
+            area = os.path.join(hidden, name)
+            if _INSTANCE.fullmatch(name) and os.path.isdir(f"{area}/jobs"):
+                self.mend(area)
 
     def for_directory(self, directory: str) -> tuple[str, str]:
         """(canonical directory, area) for a destination, or `destination` where nothing can be put there."""
@@ -121,9 +148,9 @@ class Areas:
                 self._unlock(area)
             if area not in self._locks:
                 self._locks[area] = _lock(area)
-            if area not in self._swept and os.access(f"{area}/rooms", os.W_OK):
-                # it may have been out of reach or read-only when this daemon began
-                self._swept.add(area)
+            if self.recovered and area not in self._ordered and os.access(f"{area}/rooms", os.W_OK):
+                # it was out of reach or read-only when this daemon began, and comes too late for the recovery
+                self._ordered.add(area)
                 empty_rooms(area)
 
     def drop_empty(self, area: str) -> None:
@@ -133,6 +160,9 @@ class Areas:
                 return
             # whoever comes in between finds a directory missing, and `open` makes it again
             with contextlib.suppress(OSError):
+                # where something is parked it ends here
+                if os.path.lexists(f"{area}/parked"):
+                    os.rmdir(f"{area}/parked")
                 os.rmdir(f"{area}/rooms")
                 os.rmdir(f"{area}/jobs")
                 os.unlink(f"{area}/lock")

@@ -21,6 +21,7 @@ from fetchd.daemon.core import names
 from fetchd.daemon.core.job import Job
 from fetchd.protocol import journal
 from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.mailbox import Validator
 
 DAY = 86_400_000_000
@@ -110,7 +111,10 @@ class Workspaces:
         return Prepared(path=target, have=have, validator=validator, total=total, newer_than=newer_than)
 
     def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
-        """Within one boot the frontier file is the truth; after a power cut only what was synced is."""
+        """Within one boot the frontier file is the truth; after a power cut only what was synced is.
+
+        A frontier of an older content than the row's has not been written since: nothing but what was synced.
+        """
         with open(os.path.join(here, "frontier"), "rb") as file:
             frontier = journal.read(file.read(journal.SIZE + 1))
         size = os.stat(os.path.join(here, "data"), follow_symlinks=False).st_size
@@ -122,7 +126,10 @@ class Workspaces:
         else:
             have, total = job.synced, job.total
             validator = Validator(etag=job.etag, last_modified=job.last_modified)
-        if any(end > size for _, end in have) or (total is not None and any(end > total for _, end in have)):
+        # the row is from an older backup: what it says was synced has been overwritten since
+        newer = frontier is not None and frontier.generation > job.generation
+        most = size if total is None else min(size, total)
+        if newer or any(end > most for _, end in have):
             if job.synced:
                 # bytes of another try would be taken for these after a power cut: it has to begin from zero
                 raise FetchdError(Code.IO_ERROR, "bytes that were synced are gone")
@@ -351,13 +358,6 @@ def _make(path: str, content: bytes) -> None:
         os.close(fd)
 
 
-def sweep(area: str) -> list[str]:
-    """Bring workspaces of dead workers home and drop their rooms; the IDs of all workspaces in the area."""
-    empty_rooms(area)
-    jobs = Path(area, "jobs")
-    return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
-
-
 def empty_rooms(area: str) -> None:
     """Bring workspaces of dead workers home and drop their rooms."""
     rooms = Path(area, "rooms")
@@ -379,15 +379,18 @@ def _bring_home(room: Path, jobs: Path) -> None:
                     workspace.rename(target)
 
 
-def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float]]:
-    """(job, path, bytes, age in seconds) of every workspace, in rooms too, less what vanishes meanwhile."""
+def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float, bool]]:
+    """(job, path, bytes, age in seconds, whether it is parked) of every workspace, less what vanishes."""
     found = []
     for area in areas:
-        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*")]
+        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*"), Path(area, "parked")]
         for entry in (entry for home in homes if home.is_dir() for entry in home.iterdir()):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not is_correlation_id(entry.name):
+                continue
+            with contextlib.suppress(OSError):
                 files = [file.stat(follow_symlinks=False) for file in entry.iterdir()]
                 size = sum(file.st_size for file in files)
                 newest = max((file.st_mtime for file in files), default=entry.stat().st_mtime)
-                found.append((entry.name, str(entry), size, max(0.0, now - newest)))
+                parked = entry.parent == homes[-1]
+                found.append((entry.name, str(entry), size, max(0.0, now - newest), parked))
     return found

@@ -250,6 +250,7 @@ def test_an_area_that_comes_late_is_swept_once(state: Path, downloads: Path, mou
     point.mkdir()
     area = f"{point}/{HIDDEN}/{INSTANCE}"
     areas = Areas(state, INSTANCE, {area: str(point)})
+    areas.recovered = True
     room = mount / HIDDEN / INSTANCE / "rooms" / "dead"
     for path in (mount / HIDDEN, mount / HIDDEN / INSTANCE, room.parent, room, room / "job"):
         path.mkdir(mode=0o700)

@@ -14,7 +14,7 @@ import pytest
 from support.wait import read_line
 
 from fetchd.daemon.service.signals import Signals
-from fetchd.daemon.supervise.workspace import LostError, Workspaces, opened, sweep
+from fetchd.daemon.supervise.workspace import LostError, opened
 from fetchd.protocol import journal
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Options, Validator
@@ -58,14 +58,37 @@ def test_within_a_boot_the_frontier_is_the_truth(house: House) -> None:
 
 @pytest.mark.parametrize("stale", [{"boot": OTHER_BOOT}, {"generation": 1}])
 def test_after_another_boot_only_what_was_synced_is(house: House, stale: dict[str, object]) -> None:
-    """Also where the frontier is of another content than the job's."""
-    job = house.job(synced=((0, 5),), total=70, etag='"old"', last_modified="then")
-    here = house.prepared(house.job())
+    """Also where the frontier is of an older content than the job's: nothing was written since."""
+    job = house.job(generation=2, synced=((0, 5),), total=70, etag='"old"', last_modified="then")
+    here = house.prepared(house.job(generation=2))
     (here / "data").write_bytes(b"x" * 60)
-    write_frontier(here, 50, **stale)  # type: ignore[arg-type]
+    write_frontier(here, 50, **{"generation": 2, **stale})  # type: ignore[arg-type]
     prepared = house.workspaces.prepare(job, str(house.room))
     assert prepared.have == ((0, 5),)
     assert (prepared.validator, prepared.total) == (Validator(etag='"old"', last_modified="then"), 70)
+
+
+@pytest.mark.parametrize("boot", [BOOT, OTHER_BOOT])
+def test_a_content_that_the_row_does_not_know_of_is_not_trusted(house: House, boot: str) -> None:
+    """The row is from a backup: what was synced of its content has been overwritten since."""
+    here = house.prepared(house.job(generation=1))
+    (here / "data").write_bytes(b"x" * 60)
+    write_frontier(here, 50, boot=boot, generation=2)
+    prepared = house.workspaces.prepare(house.job(generation=1), str(house.room))
+    assert (prepared.have, prepared.validator, prepared.total) == ((), Validator(), None)
+    with pytest.raises(FetchdError) as refused:
+        house.workspaces.prepare(house.job(generation=1, synced=((0, 5),), total=70), str(house.room))
+    assert refused.value.code is Code.IO_ERROR
+
+
+def test_bytes_ahead_of_an_older_row_are_kept(house: House) -> None:
+    """The row is from a backup, and of the same content."""
+    job = house.job(generation=1, attempt=0)
+    here = house.prepared(job)
+    (here / "data").write_bytes(b"x" * 60)
+    write_frontier(here, 50, generation=1)
+    prepared = house.workspaces.prepare(job, str(house.room))
+    assert (prepared.have, prepared.validator, prepared.total) == (((0, 50),), Validator(etag='"v1"'), 100)
 
 
 def test_claims_beyond_the_file_are_worth_nothing(house: House) -> None:
@@ -340,45 +363,6 @@ def test_what_a_newer_file_has_to_be_newer_than(house: House, name: str | None) 
 
 
 # at the start
-
-
-def test_workspaces_of_dead_workers_come_home(house: House) -> None:
-    job, other = house.job(), house.job(id="other")
-    (house.prepared(job) / "data").write_bytes(b"one")
-    write_frontier(house.room / "job", 3)
-    house.prepared(other)
-    (house.room / "no-workspace").mkdir()
-    (house.room / "file").touch()
-    (house.area / "rooms" / "stray").touch()
-    assert sorted(sweep(str(house.area))) == ["job", "other"]
-    assert house.data(job).read_bytes() == b"one"
-    assert list((house.area / "rooms").iterdir()) == []
-    house.room.mkdir()
-    assert Workspaces(BOOT).prepare(job, str(house.room)).have == ((0, 3),)
-
-
-def test_a_sweep_of_hostile_rooms(house: House, downloads: Path) -> None:
-    """No link is followed, no workspace at home replaced, and closed directories do not stop the start."""
-    precious = downloads / "precious"
-    precious.mkdir()
-    (precious / "data").write_bytes(CONTENT)
-    (house.room / "link").symlink_to(precious)
-    (house.area / "rooms" / "linked-room").symlink_to(downloads)
-    for name in ("closed", "home"):
-        (house.room / name).mkdir()
-        (house.room / name / "data").write_bytes(b"room")
-    (house.area / "jobs" / "home").mkdir()
-    (house.area / "jobs" / "home" / "data").write_bytes(b"home")
-    (house.room / "closed").chmod(0)
-    house.room.chmod(0)
-    assert sorted(sweep(str(house.area))) == ["closed", "home"]
-    assert (house.area / "jobs" / "home" / "data").read_bytes() == b"home"
-    assert (precious / "data").read_bytes() == CONTENT
-    assert list((house.area / "rooms").iterdir()) == []
-
-
-def test_a_sweep_of_nothing(downloads: Path) -> None:
-    assert sweep(str(downloads / "not" / "there")) == []
 
 
 def test_a_dead_room_waits_for_the_workspaces_that_are_still_wanted(house: House) -> None:

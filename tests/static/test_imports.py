@@ -47,6 +47,7 @@ WIRING = frozenset(
         "housekeeping",
         "keeping",
         "queries",
+        "recovery",
         "renewal",
         "sources",
     )
