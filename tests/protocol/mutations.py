@@ -1,7 +1,7 @@
 """Messages that are almost right: samples and golden vectors, changed in ways that hurt decoders most.
 
-A function of its seed alone. Half of the changes are made to bytes, half to the values that they stand for, so
-that what comes out is well-formed and wrong somewhere deep.
+A function of its seed alone. Half of the changes are made to bytes, half to the values that they stand for:
+what comes out of those is well-formed and wrong somewhere deep.
 """
 
 import random
@@ -59,7 +59,7 @@ TEXTS = [
 PLAIN: list[Any] = [*NUMBERS, *TEXTS, None, True, False, [], {}, [[]], {"": None}, ["x"] * 1025]
 RAW = [
     b"\xcb\x7f\xf8" + bytes(6), b"\xcb\x7f\xf0" + bytes(6), b"\xca\xff\x80\0\0",  # NaN, infinities
-    b"\xa2\xc3\x28", b"\xa3\xed\xa0\x80", b"\xa1\xff", b"\xd9\x04\xf4\x90\x80\x80",  # strings that are not UTF-8
+    b"\xa2\xc3\x28", b"\xa3\xed\xa0\x80", b"\xa1\xff", b"\xd9\x04\xf4\x90\x80\x80",  # not UTF-8
     b"\x82\xa1a\1\xa1a\2", b"\x81\1\1", b"\x81\xc0\xc0", b"\x81\x90\xc0",  # twice a key; keys that are none
     b"\x91" * 600 + b"\xc0", b"\x81\xa1a" * 600 + b"\xc0", b"\x91" * 70_000 + b"\xc0",
     b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff",

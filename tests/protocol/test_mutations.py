@@ -1,7 +1,7 @@
 """Almost right messages by the hundred thousand: `ProtocolError` or a message, and memory stays as it is.
 
-`FETCHD_FUZZ=1000000 pytest -n0 tests/protocol/test_mutations.py` tries so many control messages and a tenth of
-that from workers.
+`FETCHD_FUZZ=1000000 pytest -n0 tests/protocol/test_mutations.py` tries so many control messages and a
+tenth of that from workers.
 """
 
 import gc
@@ -37,7 +37,7 @@ def resident() -> int:
 
 
 def understood(data: bytes, kinds: list[Any]) -> int:
-    """As how many kinds a message is understood. Each of them can be sent on and is understood as the same."""
+    """As how many kinds a message is understood. What is understood can be sent on and comes out the same."""
     try:
         plain = codec.unpack(data)
     except ProtocolError as error:
