@@ -36,7 +36,7 @@ from fetchd.protocol.codec import encode
 from fetchd.protocol.job import Reason, State
 
 from . import upkeep
-from .schema import COLUMNS, check_version, from_row, migrate, to_row
+from .schema import COLUMNS, check_log, check_version, from_row, migrate, to_row
 
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -62,6 +62,7 @@ class Database:
     def __init__(self, state: Path) -> None:
         self.path = state / "fetchd.db"
         self.unchecked = 0
+        check_log(self.path)
         self.connection = _open(self.path)
         try:
             check_version(self.connection)
@@ -259,10 +260,8 @@ class Database:
         values: tuple[int, ...] = ()
         if after is not None:
             # a row-value comparison cannot mix directions, so it is spelt out
-            where, values = (
-                " AND priority <= ? AND (priority < ? OR seq > ?)",
-                (-after[0], -after[0], after[1]),
-            )
+            where = " AND priority <= ? AND (priority < ? OR seq > ?)"
+            values = (-after[0], -after[0], after[1])
         jobs = self._jobs(
             f"SELECT {{}} FROM jobs WHERE state = 'queued' AND {OF_LANE}{where}"
             " ORDER BY priority DESC, seq LIMIT ?",
