@@ -36,7 +36,7 @@ from fetchd.protocol.codec import encode
 from fetchd.protocol.job import Reason, State
 
 from . import upkeep
-from .schema import COLUMNS, check_log, check_version, from_row, migrate, to_row
+from .schema import COLUMNS, check_log, check_version, damage, from_row, migrate, to_row
 
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -100,6 +100,7 @@ class Database:
 
     # at start
 
+    @damage()
     def load(self, boot_id: str, mono: int, wall: int) -> Loaded:
         """What the core starts from. Waits are moved to the boot-time clock of this boot."""
         upkeep.rebase_clocks(self.connection, boot_id, mono, wall)

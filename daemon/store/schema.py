@@ -5,7 +5,8 @@ core's record, in its order.
 """
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -209,6 +210,15 @@ def migrate(connection: sqlite3.Connection) -> None:
         return
     script = "\n".join(MIGRATIONS[version:])
     connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {len(MIGRATIONS)};\nCOMMIT;")
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """What is wrong with a row, as `sqlite3.DatabaseError`: a database is input like any other."""
+    try:
+        yield
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise sqlite3.DatabaseError(f"a row is damaged: {error}") from None
 
 
 def to_row(job: Job) -> list[Any]:

@@ -148,10 +148,14 @@ def test_while_it_starts(make_daemon: type[DaemonProcess], running: Downloads, s
         process = subprocess.Popen(
             daemon.command, env=daemon.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-    exists(daemon.state / stage)
-    process.send_signal(signal.SIGTERM)
-    process_exit(process.pid, 20)
-    assert process.wait() in (0, -signal.SIGTERM)
+    try:
+        exists(daemon.state / stage)
+        process.send_signal(signal.SIGTERM)
+        process_exit(process.pid, 20)
+    finally:
+        process.kill()
+        status = process.wait()
+    assert status in (0, -signal.SIGTERM)
     daemon.wait_all_gone()
     assert "Traceback" not in daemon.log()
     daemon.start()
