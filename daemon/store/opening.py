@@ -13,7 +13,7 @@ from pathlib import Path
 from fetchd.daemon.service import report
 
 from . import backup, damage, repair
-from .schema import MIGRATIONS, DamagedError, check_version, migrate
+from .schema import MIGRATIONS, DamagedError, check_log, check_version, migrate
 
 logger = logging.getLogger("fetchd")
 
@@ -22,6 +22,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """A writing connection to what lies there, or to a new file."""
     if path.exists() and not path.is_file():
         raise DamagedError("it is not a file")
+    check_log(path)
     # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -5,7 +5,10 @@ core's record, in its order.
 """
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -201,6 +204,14 @@ def check_version(connection: sqlite3.Connection) -> int:
             "has used it; install that version or another state directory"
         )
     return int(version)
+
+
+def check_log(path: Path) -> None:
+    """`check_version` of a database that was not closed, read-only: closing it would merge its log."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            check_version(connection)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
