@@ -133,16 +133,19 @@ def _responded(
     run.responded = True
     allowances.show(core, run, now)
     run.bytes, run.total = said.kept, said.total
+    synced = _both(job.synced, tuple(said.have))
+    # what is about to be overwritten is not vouched for any more
+    save = core.ledger.note if synced == job.synced else core.ledger.put
     job = replace(
         job,
         etag=said.validator.etag,
         last_modified=said.validator.last_modified,
         total=said.total,
         bytes=said.kept,
-        synced=_both(job.synced, tuple(said.have)),
+        synced=synced,
         modified=said.modified or 0,
     )
-    core.ledger.note(job)
+    save(job)
     if run.stop != "pause":
         delivery.choose_name(core, run, job, said.disposition, said.url)
 
