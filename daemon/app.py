@@ -23,7 +23,7 @@ from .config import IN_FORCE, ConfigError, check_limits, core_settings, network
 from .ground import Ground
 from .housekeeping import Housekeeping
 from .keeping import Keeper
-from .queries import Handlers, store_handlers
+from .queries import Handlers, loaded, store_handlers
 from .recovery import recover
 from .renewal import Renewal, sound
 from .router.desk import Outside
@@ -83,7 +83,11 @@ class App(Ground):
             workspaces=self.workspaces,
             open_area=self.areas.open,
             drop_area=self.areas.drop_empty,
-            load_secrets=lambda job, then: self.store.call(lambda database: database.secret(job), then),
+            # where they cannot be read the database is in trouble, and no job is to blame
+            load_secrets=lambda job, then: self.store.call(
+                lambda database: database.secret(job),
+                loaded(lambda payload: then(payload, None), self.renewal.failed),
+            ),
             feed=self.engine.feed,
         )
         self.delivery = Delivery(
