@@ -140,6 +140,9 @@ def _judge(
     report.ends = Counter(map(_end, found.values()))
     report.ends["not taken"] = len(ledger.entries) - len(found)
     report.twice = verdict.fetched_twice(found, ledger, origin, hit)
+    _, size, beyond, under_way = report.twice
+    if beyond - under_way > verdict.MOST_TWICE * size:
+        wrong.append(f"{beyond - under_way} of {size} bytes were fetched twice")
     report.stories = _stories(client, ledger, wrong)
     client.remove(all=True)
     daemon.terminate()

@@ -110,7 +110,7 @@ def measure(daemon: "DaemonProcess", client: "Client", origin: "Origin", place: 
     urls = [origin.add(f"/{place.name}-{n}", Resource(size=SIZE, seed=n)) for n in range(files)]
     jobs = client.submit_many([{"url": url, "directory": place} for url in urls])
     for job in jobs:
-        job.result(timeout=120)
+        job.result(timeout=60)
     assert len(list(place.iterdir())) == files
     seconds = time.monotonic() - began
     status = client.status()
@@ -148,6 +148,7 @@ def run(
         measure(daemon, client, origin, place / "first", files)
         before = measure(daemon, client, origin, place / "before", files)
         with stopped(daemon, clients, subscribers):
+            measure(daemon, client, origin, place / "coming", files)  # their requests are in its figures
             after = measure(daemon, client, origin, place / "after", files)
     return before, after
 

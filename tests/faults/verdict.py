@@ -14,8 +14,13 @@ from .ledger import Entry, Ledger
 from .publications import Publications, asked_name
 from .witness import Witness
 
-ANY_TIME = frozenset({Code.POISONED, Code.EXISTS, Code.PATH_RESERVED})
-"""What a job may fail with because of kills and of the others that want its name."""
+BY_KILLS = frozenset({Code.POISONED})
+BY_OTHERS = frozenset({Code.EXISTS, Code.PATH_RESERVED})
+"""What a job may fail with because its worker was killed, and because others want its name."""
+
+MOST_TWICE = 0.05
+"""The share of the bytes that may be fetched twice, those under way aside. The goal is a hundredth; beginning
+anew after every kill would be ten times as much as this."""
 
 
 def held(client: Client, ledger: Ledger) -> Iterator[str]:
@@ -46,7 +51,7 @@ def jobs(found: dict[str, JobSnapshot], ledger: Ledger) -> Iterator[str]:
             yield f"{entry.id}: cancelled, and nobody asked for it"
         if snapshot.state is State.FAILED:
             code = snapshot.error.code if snapshot.error else "no error"
-            if code not in ANY_TIME | entry.goods.failures:
+            if code not in BY_KILLS | entry.goods.failures | (BY_OTHERS if entry.shared else set()):
                 yield f"{entry.id} ({entry.goods.kind}): failed with {snapshot.error}"
             if code == Code.POISONED and snapshot.attempt < 3:
                 yield f"{entry.id}: poisoned at attempt {snapshot.attempt}"
