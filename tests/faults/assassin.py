@@ -53,6 +53,8 @@ class Assassin:
             ready = self._daemon.launch()
             deadline = self._chance.uniform(0, 0.4)
             started = bool(select.select([ready], [], [], deadline)[0])
+            if started and os.read(ready, 100) != b"ready\n":
+                raise AssertionError(f"the daemon does not start\n{self._daemon.log()[-5000:]}")
             self._daemon.kill()
             self.kills["supervisor", "just ready" if started else "starting"] += 1
         self._origin.new_life()
@@ -63,9 +65,7 @@ class Assassin:
         """Wait for it; what it was."""
         kind = self._chance.choice([*LIVES, "bytes", "deadline", "deadline"])
         if kind == "bytes":
-            wanted = self._origin.bytes_sent() + int(10 ** self._chance.uniform(2, 6))
-            with suppress(TimeoutError):
-                self._origin.wait_for(lambda: self._origin.bytes_sent() >= wanted, PATIENCE)
+            if self._origin.wait_bytes(int(10 ** self._chance.uniform(2, 6)), PATIENCE):
                 return kind
         elif kind == "deadline":
             with suppress(TimeoutError):

@@ -39,7 +39,8 @@ TO_END = 300.0
 
 @dataclass
 class Report:
-    """What a campaign was like. `wrong` are the faults it found, `stories` what happened to their jobs."""
+    """What a campaign was like. `wrong` are the faults it found, `stories` what happened to their jobs,
+    `notes` what was left out."""
 
     seed: int
     seconds: float = 0.0
@@ -50,6 +51,7 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     stories: list[str] = field(default_factory=list)
     log: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -74,10 +76,14 @@ def run(rounds: int, seed: int) -> Report:
         base = stack.enter_context(TempDir())
         places = [base / "near", stack.enter_context(other_mount(base / "far"))]
         places[0].mkdir()
+        if os.geteuid() != 0:
+            report.notes.append("not root: no destination on another file system")
         origin = Witness()
         stack.callback(origin.close)
         nginx = None
-        if nginxes.find() is not None:
+        if nginxes.find() is None:
+            report.notes.append(nginxes.MISSING)
+        else:
             nginx = Nginx(rate=400_000)
             stack.callback(nginx.close)
             nginx.start()
@@ -85,7 +91,6 @@ def run(rounds: int, seed: int) -> Report:
         stack.callback(publications.close)
         daemon = stack.enter_context(DaemonProcess(SETTINGS)).start()
         socket = daemon.endpoint.control
-        shop = Shop(origin, nginx, random.Random(f"{seed} shop"))
         assassin = Assassin(daemon, origin, bell, chance)
         hearing = Client(socket=socket, timeout=60)
         listener = Listener(hearing, bell, ledger)
@@ -94,7 +99,17 @@ def run(rounds: int, seed: int) -> Report:
             for name, (timeout, again) in CLIENTS.items()
         }
         traffic = [
-            Traffic(name, client, shop, origin, places, ledger, bell, listener, seed)
+            Traffic(
+                name,
+                client,
+                Shop(name, origin, nginx, random.Random(f"{seed} goods of {name}")),
+                origin,
+                places,
+                ledger,
+                bell,
+                listener,
+                seed,
+            )
             for name, client in clients.items()
         ]
         try:

@@ -37,9 +37,10 @@ class Goods:
 
 
 class Shop:
-    """Makes goods of random kinds, sizes and contents."""
+    """Makes goods of random kinds, sizes and contents. `name` is part of all their paths."""
 
-    def __init__(self, origin: Origin, nginx: Nginx | None, chance: random.Random) -> None:
+    def __init__(self, name: str, origin: Origin, nginx: Nginx | None, chance: random.Random) -> None:
+        self.name = name
         self.origin = origin
         self.nginx = nginx
         self._chance = chance
@@ -53,7 +54,7 @@ class Shop:
         kind = chance.choices(kinds, [STEADY if kind is steady else 1 for kind in kinds])[0]
         size = chance.choice([0, 1, 4096, 65_536, 65_537]) if chance.random() < 0.1 else 0
         size = size or int(10 ** chance.uniform(4, 5.5))
-        return kind(self, f"/f{self._count}", size, self._count)
+        return kind(self, f"/{self.name}{self._count}", size, self._count)
 
     def goods(
         self, behaviour: str, path: str, length: int, /, *seeds: int, times: int | None = None,

@@ -37,6 +37,8 @@ def show(report: "Report") -> None:
     all_of_it, rest = (100 * share / max(1, size) for share in (beyond, beyond - under_way))
     print(f"fetched twice: {files} steady files ({size:,} bytes) were hit, {beyond:,} bytes sent twice:")
     print(f"  {all_of_it:.2f} %; without pieces under way when a connection broke {rest:.2f} %")
+    for line in report.notes:
+        print(f"left out: {line}")
     for line in report.wrong:
         print(f"WRONG: {line}")
     for line in report.stories:

@@ -36,6 +36,18 @@ class Witness(Origin):
         with self._changed:
             return {path for path, requests in self._under_way.items() if _unfinished(requests)}
 
+    def wait_bytes(self, count: int, timeout: float) -> bool:
+        """Wait until so many more bytes have been sent; whether they have within so many seconds."""
+        with self._changed:
+            first = len(self.requests)
+            old = [request for requests in self._under_way.values() for request in _unfinished(requests)]
+            wanted = count + sum(request.sent for request in old)
+
+            def sent() -> bool:
+                return sum(request.sent for request in [*old, *self.requests[first:]]) >= wanted
+
+            return self._changed.wait_for(sent, timeout)
+
     def twice(self, path: str, size: int) -> tuple[int, int]:
         """(bytes sent beyond the size, those of them that were under way when a connection broke)."""
         requests = self.requests_for(path)
