@@ -17,12 +17,16 @@ from .witness import Witness
 PATIENCE = 2.0
 """Seconds that a kill waits for its event: where nothing happens it comes all the same."""
 
-LIVES = ["queued", "running", "publishing", "publishing", "completed", "waiting", "progress", "ack"]
+MOMENTS = {
+    "ack": 3, "queued": 1, "running": 1, "progress": 1, "publishing": 2, "completed": 1, "waiting": 1,
+    "bytes": 1, "deadline": 2,
+}  # fmt: skip
 TARGETS = {"supervisor": 8, "worker": 6, "fork server": 2, "reader": 2, "everyone": 2}
+"""How often which moment, and whom, in relation to the others."""
 
 
 class Assassin:
-    """Kills once a round. `kills` are counted by (whom, when), `hit` are paths that were being fetched."""
+    """Kills once a round. `kills` are counted by (whom, when)."""
 
     def __init__(self, daemon: DaemonProcess, origin: Witness, bell: Bell, chance: random.Random) -> None:
         self._daemon = daemon
@@ -30,13 +34,11 @@ class Assassin:
         self._bell = bell
         self._chance = chance
         self.kills: Counter[tuple[str, str]] = Counter()
-        self.hit: set[str] = set()
 
     def strike(self) -> bool:
         """Wait for a random moment and kill somebody; whether the daemon runs no more."""
-        when = self._moment()
         whom = self._chance.choices(list(TARGETS), list(TARGETS.values()))[0]
-        self.hit |= self._origin.busy_paths()
+        when = self._moment()
         if whom == "supervisor":
             self._daemon.kill()
         elif whom == "everyone":
@@ -63,7 +65,7 @@ class Assassin:
 
     def _moment(self) -> str:
         """Wait for it; what it was."""
-        kind = self._chance.choice([*LIVES, "bytes", "deadline", "deadline"])
+        kind = self._chance.choices(list(MOMENTS), list(MOMENTS.values()))[0]
         if kind == "bytes":
             if self._origin.wait_bytes(int(10 ** self._chance.uniform(2, 6)), PATIENCE):
                 return kind

@@ -51,7 +51,7 @@ class Shop:
         self._count += 1
         chance = self._chance
         kinds = [kind for kind in KINDS if self.nginx is not None or kind is not from_nginx]
-        kind = chance.choices(kinds, [STEADY if kind is steady else 1 for kind in kinds])[0]
+        kind = chance.choices(kinds, [OFTEN.get(kind, 1) for kind in kinds])[0]
         size = chance.choice([0, 1, 4096, 65_536, 65_537]) if chance.random() < 0.1 else 0
         size = size or int(10 ** chance.uniform(4, 5.5))
         return kind(self, f"/{self.name}{self._count}", size, self._count)
@@ -113,20 +113,21 @@ def stalled(shop: Shop, path: str, size: int, seed: int) -> Goods:
 
 def changed(shop: Shop, path: str, size: int, seed: int) -> Goods:
     """Another content with another ETag from some visit on; the first visits are slow enough to be cut."""
-    old, new = Resource(size=size, seed=seed), Resource(size=size, seed=seed + 10**6, etag='"v2"')
-    rate = max(20_000, size)
-    visits = shop.some(1, 2)
-    url = shop.origin.script(path, Step(old, "paced", visits, rate=rate), Step(new))
-    versions = frozenset(digest_of(each.content) for each in (old, new))
-    return Goods("changed", path, url, size, versions)
+    return _changed(shop, path, max(size, 50_000), seed, Step)
 
 
 def changed_blind(shop: Shop, path: str, size: int, seed: int) -> Goods:
     """The same, and ranges are served whatever If-Range says."""
-    return shop.goods(
-        "changed_blind", path, size, seed, seed + 10**6, visit=shop.some(1, 3),
-        seed=seed + 10**6,
-    )  # fmt: skip
+    size = max(size, 50_000)
+    return _changed(shop, path, size, seed, lambda new: Step(new, "cut", after=size, blind=True))
+
+
+def _changed(shop: Shop, path: str, size: int, seed: int, later: Callable[[Resource], Step]) -> Goods:
+    old, new = Resource(size=size, seed=seed), Resource(size=size, seed=seed + 10**6, etag='"v2"')
+    first = Step(old, "paced", shop.some(1, 2), rate=size / shop.some(1, 3))
+    url = shop.origin.script(path, first, later(new))
+    versions = frozenset(digest_of(each.content) for each in (old, new))
+    return Goods("changed", path, url, size, versions)
 
 
 def ever_new(shop: Shop, path: str, size: int, seed: int) -> Goods:
@@ -171,7 +172,7 @@ def from_nginx(shop: Shop, path: str, size: int, seed: int) -> Goods:
     return Goods(f"nginx/{folder}", path, url, size, frozenset({digest_of(content)}))
 
 
-STEADY = 6
+OFTEN: dict[Kind, int] = {steady: 6, changed: 2, changed_blind: 2}
 """How many times more often than another kind."""
 
 KINDS: list[Kind] = [

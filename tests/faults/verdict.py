@@ -18,9 +18,9 @@ BY_KILLS = frozenset({Code.POISONED})
 BY_OTHERS = frozenset({Code.EXISTS, Code.PATH_RESERVED})
 """What a job may fail with because its worker was killed, and because others want its name."""
 
-MOST_TWICE = 0.05
-"""The share of the bytes that may be fetched twice, those under way aside. The goal is a hundredth; beginning
-anew after every kill would be ten times as much as this."""
+MOST_TWICE, ENOUGH = 0.1, 20_000_000
+"""The share of the bytes that may be fetched twice, those under way aside, and of how many bytes it is asked.
+The goal is a hundredth; a busy machine has more under way, and beginning anew would be half of everything."""
 
 
 def held(client: Client, ledger: Ledger) -> Iterator[str]:
@@ -86,19 +86,19 @@ def delivered(
 
 
 def fetched_twice(
-    found: dict[str, JobSnapshot], ledger: Ledger, origin: Witness, hit: set[str]
+    found: dict[str, JobSnapshot], ledger: Ledger, origin: Witness
 ) -> tuple[int, int, int, int]:
     """(files, their bytes, bytes fetched beyond them, those of them that were under way at a break).
 
-    Of files at a pace that were being fetched when somebody was killed, and whom nobody made begin anew.
+    Of steady files whose connections broke, by a kill or a pause, and that nobody made begin anew.
     """
     files = size = beyond = under_way = 0
     for entry in ledger.entries.values():
         goods, snapshot = entry.goods, found.get(entry.id)
-        if not goods.steady or goods.path not in hit or snapshot is None:
+        if not goods.steady or snapshot is None or snapshot.state is not State.COMPLETED:
             continue
-        if snapshot.state is not State.COMPLETED or any(t.verb in ("cancel", "retry") for t in entry.told):
+        broken, more, lost = origin.twice(goods.path, goods.size)
+        if not broken or any(told.verb in ("cancel", "retry") for told in entry.told):
             continue
-        more, lost = origin.twice(goods.path, goods.size)
         files, size, beyond, under_way = files + 1, size + goods.size, beyond + more, under_way + lost
     return files, size, beyond, under_way

@@ -31,11 +31,6 @@ class Witness(Origin):
         with self._changed:
             self._old = self.connections
 
-    def busy_paths(self) -> set[str]:
-        """The paths that are being fetched now."""
-        with self._changed:
-            return {path for path, requests in self._under_way.items() if _unfinished(requests)}
-
     def wait_bytes(self, count: int, timeout: float) -> bool:
         """Wait until so many more bytes have been sent; whether they have within so many seconds."""
         with self._changed:
@@ -48,11 +43,12 @@ class Witness(Origin):
 
             return self._changed.wait_for(sent, timeout)
 
-    def twice(self, path: str, size: int) -> tuple[int, int]:
-        """(bytes sent beyond the size, those of them that were under way when a connection broke)."""
+    def twice(self, path: str, size: int) -> tuple[int, int, int]:
+        """(connections that broke, bytes sent beyond the size, those that may have been under way)."""
         requests = self.requests_for(path)
+        broken = sum(request.broken for request in requests)
         beyond = max(0, sum(request.sent for request in requests) - size)
-        return beyond, min(beyond, sum(PIECE for request in requests if request.broken))
+        return broken, beyond, min(beyond, broken * PIECE)
 
     def _arrived(self, request: Request) -> Step | None:
         with self._changed:
