@@ -14,7 +14,6 @@ from support.origin import Origin, Resource, Step
 VISITS = 60
 """Contents of an ever new file that are known."""
 
-
 PIECE = 8192
 """Bytes in which a steady file is sent: what may be sent and never read when a connection breaks."""
 
@@ -52,9 +51,9 @@ class Shop:
         chance = self._chance
         kinds = [kind for kind in KINDS if self.nginx is not None or kind is not from_nginx]
         kind = chance.choices(kinds, [OFTEN.get(kind, 1) for kind in kinds])[0]
-        size = chance.choice([0, 1, 4096, 65_536, 65_537]) if chance.random() < 0.1 else 0
-        size = size or int(10 ** chance.uniform(4, 5.5))
-        return kind(self, f"/{self.name}{self._count}", size, self._count)
+        odd = chance.random() < 0.1
+        size = chance.choice([0, 1, 65_536, 65_537]) if odd else int(10 ** chance.uniform(4, 5.5))
+        return kind(self, f"/{self.name}{self._count}", size, chance.randrange(1 << 30))
 
     def goods(
         self, behaviour: str, path: str, length: int, /, *seeds: int, times: int | None = None,
@@ -123,7 +122,7 @@ def changed_blind(shop: Shop, path: str, size: int, seed: int) -> Goods:
 
 
 def _changed(shop: Shop, path: str, size: int, seed: int, later: Callable[[Resource], Step]) -> Goods:
-    old, new = Resource(size=size, seed=seed), Resource(size=size, seed=seed + 10**6, etag='"v2"')
+    old, new = Resource(size=size, seed=seed), Resource(size=size, seed=seed + 1, etag='"v2"')
     first = Step(old, "paced", shop.some(1, 2), rate=size / shop.some(1, 3))
     url = shop.origin.script(path, first, later(new))
     versions = frozenset(digest_of(each.content) for each in (old, new))
