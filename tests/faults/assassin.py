@@ -17,6 +17,9 @@ from .witness import Witness
 PATIENCE = 2.0
 """Seconds that a kill waits for its event: where nothing happens it comes all the same."""
 
+START = 20.0
+"""Seconds that a start may take."""
+
 MOMENTS = {
     "ack": 3, "queued": 1, "running": 1, "progress": 1, "publishing": 2, "completed": 1, "waiting": 1,
     "bytes": 1, "deadline": 2,
@@ -53,7 +56,7 @@ class Assassin:
         for _ in range(self._chance.choice([0, 0, 0, 1, 2])):
             self._origin.new_life()
             ready = self._daemon.launch()
-            deadline = self._chance.uniform(0, 0.4)
+            deadline = self._chance.choice([self._chance.uniform(0, 0.4), START])
             started = bool(select.select([ready], [], [], deadline)[0])
             if started and os.read(ready, 100) != b"ready\n":
                 raise AssertionError(f"the daemon does not start\n{self._daemon.log()[-5000:]}")

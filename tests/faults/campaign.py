@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support import nginx as nginxes
+from support import processes
 from support.daemon import DaemonProcess
 from support.look import staged
 from support.nginx import Nginx
@@ -176,8 +177,19 @@ def _judge(
     report.stories = _stories(client, ledger, wrong)
     client.remove(all=True)
     daemon.terminate()
+    wrong += _survivors(daemon)
     wrong += [f"left in the staging area: {path}" for path in staged(daemon)]
     wrong += [f"left at the destination: {path}" for place in places for path in place.glob(".*")]
+
+
+def _survivors(daemon: DaemonProcess) -> list[str]:
+    """Processes that are left behind the daemon; they are ended."""
+    try:
+        daemon.wait_all_gone()
+    except TimeoutError as error:
+        processes.kill(daemon.family())
+        return [str(error)]
+    return []
 
 
 def _finish(client: Client, ids: list[str]) -> None:

@@ -39,6 +39,11 @@ class Entry:
     told: list[Told] = field(default_factory=list)
 
     @property
+    def undisturbed(self) -> bool:
+        """Whether it is left to run, to see what kills make the daemon fetch twice: half of the steady."""
+        return self.goods.steady and int(self.id[-1]) % 2 == 0
+
+    @property
     def shared(self) -> bool:
         """Whether other jobs ask for the same name."""
         return self.name.startswith("shared")

@@ -120,7 +120,11 @@ class Traffic(threading.Thread):
         some = alive if alive and self._chance.random() < 0.85 else mine
         chosen = self._chance.sample(some, min(len(some), 1 + (self._chance.random() < 0.2)))
         verb = self._chance.choices(["cancel", "pause", "resume", "retry"], [3, 3, 5, 3])[0]
+        if verb in ("cancel", "retry"):
+            chosen = [entry for entry in chosen if not entry.undisturbed]
         ids = [entry.id for entry in chosen]
+        if not ids:
+            return
         try:
             outcomes: list[Outcome] = getattr(self._client, verb)(ids)
         except FetchdError as error:
