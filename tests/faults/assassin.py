@@ -14,7 +14,7 @@ from support.wait import process_exit
 from .bell import Bell
 from .witness import Witness
 
-PATIENCE = 2.0
+PATIENCE = 1.0
 """Seconds that a kill waits for its event: where nothing happens it comes all the same."""
 
 START = 20.0
