@@ -17,6 +17,9 @@ PASSING = frozenset(
 )
 """Refusals that may say no more than "not now"."""
 
+PAUSE = 0.2
+"""Seconds before the same is asked again."""
+
 
 class Witness:
     """Submits in one thread and follows all events in another, with one client that outlives every daemon.
@@ -34,7 +37,7 @@ class Witness:
         self.client = Client(socket=control, timeout=60.0, resend_after=2.0)
         self._todo: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.refusals: list[str] = []
-        self._closing = False
+        self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=self._guarded, args=(target,), name=target.__name__)
             for target in (self._submit, self._follow)
@@ -55,7 +58,7 @@ class Witness:
 
     def close(self) -> None:
         """End the client and both threads."""
-        self._closing = True
+        self._closing.set()
         self._todo.put(None)
         self.client.close()
         for thread in self._threads:
@@ -88,7 +91,7 @@ class Witness:
 
     def _follow(self) -> None:
         revision, lineage = 0, None
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 with self.client.events(revision, lineage=lineage) as stream:
                     for event in stream:
@@ -107,3 +110,4 @@ class Witness:
         if error.code not in PASSING:
             raise error
         self.refusals.append(f"{error.code}: {error}")
+        self._closing.wait(PAUSE)
