@@ -19,7 +19,6 @@ import sqlite3
 import sys
 import threading
 import uuid
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +111,9 @@ class Moment:
 class Machine:
     """A computer whose power can be cut: its file systems, its daemon, and the world around it."""
 
-    def __init__(self, stack: ExitStack, apart: bool, rng: random.Random, without: tuple[str, str] | None) -> None:
+    def __init__(
+        self, stack: ExitStack, apart: bool, rng: random.Random, without: tuple[str, str] | None
+    ) -> None:
         self.rng = rng
         self.files: dict[str, File] = {}
         self.fetched: set[str] = set()
@@ -278,7 +279,9 @@ class Machine:
         with self.witness.changed:
             acked, told = list(self.witness.acked), set(self.witness.completed)
         faults += [f"{job} was acknowledged and is gone" for job in acked if job not in rows]
-        faults += [f"{job} was completed and is {rows.get(job)}" for job in told if rows.get(job) != "completed"]
+        faults += [
+            f"{job} was completed and is {rows.get(job)}" for job in told if rows.get(job) != "completed"
+        ]
         good = set()
         for path in self.downloads.rglob("*"):
             if path.is_file() and not self._hidden(path):
@@ -352,7 +355,9 @@ def _rows(path: Path) -> tuple[dict[str, str], str]:
         return {}, str(error)
 
 
-def campaign(cuts: int, apart: bool, rng: random.Random, without: tuple[str, str] | None, tally: Tally) -> None:
+def campaign(
+    cuts: int, apart: bool, rng: random.Random, without: tuple[str, str] | None, tally: Tally
+) -> None:
     """So many cuts of one machine; ends at the first ones that find a fault."""
     with ExitStack() as stack:
         machine = Machine(stack, apart, rng, without)

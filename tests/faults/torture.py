@@ -29,13 +29,11 @@ from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess, StartError
 from support.intercept import Call, Deed, Interceptor
 from support.origin import Origin, Resource
-from support.tmp import TempDir
 from support.wait import Deadline, process_exit
 
 from fetchd.client import Client
 from fetchd.client.jobs import Job
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.job import State
 
 from .witness import PASSING
 
@@ -120,18 +118,25 @@ class Life:
             process_exit(process.pid, 600)
             self.up.clear()
             status = self.daemon.wait()
-            if self._ending:
-                if status != 0:
-                    self.faults.append(f"it ended with status {status}")
+            if self._ending and status == 0:
                 return
             self.restarts += 1
+            if self.restarts > STARTS:
+                self.faults.append(f"it ends again and again, the last time with status {status}")
+                return
             self._start()
+            if self._ending:  # it could not end well
+                self._terminate()
+
+    def _terminate(self) -> None:
+        with suppress(ProcessLookupError):
+            if self.daemon.process is not None:
+                self.daemon.signal(signal.SIGTERM)
 
     def end(self) -> None:
         """SIGTERM, and no start after it."""
         self._ending = True
-        with suppress(AttributeError, ProcessLookupError, AssertionError):
-            self.daemon.signal(signal.SIGTERM)
+        self._terminate()
         self._thread.join(60)
 
 
@@ -174,7 +179,9 @@ class Scenario:
         except (TimeoutError, FetchdError) as error:
             states = []
             with suppress(FetchdError):
-                states = [(job.id, job.last and (job.last.state, job.last.error)) for job in self.client.list()]
+                states = [
+                    (job.id, job.last and (job.last.state, job.last.error)) for job in self.client.list()
+                ]
             return [*self.life.faults, f"{type(error).__name__}: {error}; {states}"]
         self.life.end()
         return [*faults, *self.life.faults, *self._left()]
@@ -292,7 +299,9 @@ def main(arguments: list[str]) -> int:
         print("\n".join(faults))
         return 1
     if options.at:
-        chosen = [Fault(name, int(number), deed) for name, number, deed in (at.split(":") for at in options.at)]
+        chosen = [
+            Fault(name, int(number), deed) for name, number, deed in (at.split(":") for at in options.at)
+        ]
     else:
         chosen = plan(counts, options.deeds.split(","), options.calls.split(","))
         print(f"{len(chosen)} faults to choose from")
@@ -331,7 +340,9 @@ def report(chosen: list[Fault]) -> int:
             print("\n".join(f"    {text[:400]}" for text in faults), flush=True)
     print(f"{'deed':<8} {'call':<10} {'runs':>5} {'not met':>8} {'restarted':>10} {'faults':>7}")
     for (deed, name), row in table.items():
-        print(f"{deed:<8} {name:<10} {row['runs']:>5} {row['missed']:>8} {row['restarted']:>10} {row['faults']:>7}")
+        print(
+            f"{deed:<8} {name:<10} {row['runs']:>5} {row['missed']:>8} {row['restarted']:>10} {row['faults']:>7}"
+        )
     print(f"{len(chosen)} runs, {bad} with faults")
     return 1 if bad else 0
 

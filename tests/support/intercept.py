@@ -77,7 +77,10 @@ class Interceptor:
     """
 
     def __init__(
-        self, names: Iterable[str], roots: Iterable[str | os.PathLike[str]], decide: Callable[[Call], Deed | int]
+        self,
+        names: Iterable[str],
+        roots: Iterable[str | os.PathLike[str]],
+        decide: Callable[[Call], Deed | int],
     ) -> None:
         self._calls = {CALLS[name][0]: (name, CALLS[name][1]) for name in names}
         self._roots = [os.path.realpath(root) for root in roots]

@@ -58,7 +58,7 @@ def unmount(point: Path) -> None:
 
 
 class Volume:
-    """An ext4 file system in a file. `cut` is the end of its power; unmount it after that, and mount it again."""
+    """An ext4 file system in a file. `cut` is the end of its power; unmount it after that, mount it again."""
 
     def __init__(self, image: Path, point: Path, size: int) -> None:
         self.point = point
@@ -75,7 +75,7 @@ class Volume:
         self._mounted = True
 
     def open(self) -> int:
-        """A descriptor for `cut`, to be had before: then nothing else is to be done at the moment of the cut."""
+        """A descriptor for `cut`, to be had before: so that nothing else is to do at the moment itself."""
         return os.open(self.point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @staticmethod
@@ -92,6 +92,8 @@ class Volume:
 
 def _run(*command: str) -> None:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
     if done.returncode != 0:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")

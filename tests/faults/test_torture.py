@@ -1,0 +1,31 @@
+"""A sample of system calls that kill their process or fail: every job comes to its right end all the same.
+
+The campaign is `python -m tests.faults.torture`; it has a process, and mounts, of its own.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import intercept, mounts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("deed", ["kill"])
+def test_a_sample_of_calls(deed: str) -> None:
+    if reason := mounts.why_not(loop=False) or intercept.why_not():
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "tests.faults.torture", "--deeds", deed, "--runs", "6"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "6 runs, 0 with faults" in done.stdout
