@@ -1,6 +1,6 @@
 """Four power cuts: nothing acknowledged is lost, nothing wrong is under a final name, nothing is left.
 
-The campaign is `python -m tests.faults.power_cut`; it has a process, and mounts, of its own.
+The campaign is `python -m tests.faults.power_cut`; it has a process and mounts of its own.
 """
 
 import subprocess
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import intercept, mounts
+from support import intercept, volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def here() -> None:
     """Skips where there are no loop devices, or system calls cannot be intercepted."""
-    if reason := mounts.why_not(loop=True) or intercept.why_not():
+    if reason := volumes.why_not(loop=True) or intercept.why_not():
         pytest.skip(reason)
 
 

@@ -1,6 +1,6 @@
 """A sample of system calls that kill their process or fail: every job comes to its right end all the same.
 
-The campaign is `python -m tests.faults.torture`; it has a process, and mounts, of its own.
+The campaign is `python -m tests.faults.torture`; it has a process and mounts of its own.
 """
 
 import subprocess
@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import intercept, mounts
+from support import intercept, volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("deed", ["kill"])
 def test_a_sample_of_calls(deed: str) -> None:
-    if reason := mounts.why_not(loop=False) or intercept.why_not():
+    if reason := volumes.why_not(loop=False) or intercept.why_not():
         pytest.skip(reason)
     command = [sys.executable, "-m", "tests.faults.torture", "--deeds", deed, "--runs", "6"]
     done = subprocess.run(

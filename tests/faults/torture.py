@@ -4,8 +4,8 @@
     python -m tests.faults.torture --at fsync:7:EIO
 
 A daemon runs six jobs: a fresh one with a checksum, one to be resumed, one to be renamed, one to overwrite a
-file, one on another mount, one to be cancelled. The N-th call of a kind, counted over all its processes, kills
-its process, or fails once, or (with +) it and all later ones fail until a moment after. A daemon that ends
+file, one on another mount, one to be cancelled. The N-th call of a kind, counted over all its processes,
+kills its process, or fails once, or (with +) it and all later ones fail until a moment after. A daemon that ends
 is started again. Every job has to come to its right end, and nothing may be left. Needs root; exit status 1:
 faults, 77: not here.
 """
@@ -24,7 +24,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from support import intercept, mounts, processes
+from support import intercept, processes, volumes
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess, StartError
 from support.intercept import Call, Deed, Interceptor
@@ -151,8 +151,8 @@ class Scenario:
         self.downloads, self.other = root / "downloads", root / "other"
         for path in (self.downloads, self.other, self.daemon.state):
             path.mkdir(mode=0o700)
-        mounts.mount_tmpfs(self.other, "64m")
-        stack.callback(mounts.unmount, self.other)
+        volumes.mount_tmpfs(self.other, "64m")
+        stack.callback(volumes.unmount, self.other)
         runtime = root / "run"
         self.daemon.env["FETCHD_RUNTIME_DIR"] = str(runtime)
         (self.downloads / "renamed.bin").write_bytes(OLD)
@@ -287,11 +287,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--calls", default=",".join(CALLS))
     parser.add_argument("--at", metavar="CALL:N:DEED", action="append", help="only these")
     options = parser.parse_args(arguments)
-    if reason := mounts.why_not(loop=False) or intercept.why_not():
+    if reason := volumes.why_not(loop=False) or intercept.why_not():
         print(f"not here: {reason}")
         return NOT_HERE
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mounts.enter_private()
+    volumes.enter_private()
     wrong, _, faults = trial(None)
     counts = wrong.counts
     print(f"seed {options.seed}; calls without a fault: {dict(counts)}", flush=True)
@@ -341,7 +341,8 @@ def report(chosen: list[Fault]) -> int:
     print(f"{'deed':<8} {'call':<10} {'runs':>5} {'not met':>8} {'restarted':>10} {'faults':>7}")
     for (deed, name), row in table.items():
         print(
-            f"{deed:<8} {name:<10} {row['runs']:>5} {row['missed']:>8} {row['restarted']:>10} {row['faults']:>7}"
+            f"{deed:<8} {name:<10}"
+            f" {row['runs']:>5} {row['missed']:>8} {row['restarted']:>10} {row['faults']:>7}"
         )
     print(f"{len(chosen)} runs, {bad} with faults")
     return 1 if bad else 0

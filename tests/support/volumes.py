@@ -58,7 +58,7 @@ def unmount(point: Path) -> None:
 
 
 class Volume:
-    """An ext4 file system in a file. `cut` is the end of its power; unmount it after that, mount it again."""
+    """An ext4 file system in a file. `cut` is the end of its power; then unmount it and mount it again."""
 
     def __init__(self, image: Path, point: Path, size: int) -> None:
         self.point = point
@@ -75,7 +75,7 @@ class Volume:
         self._mounted = True
 
     def open(self) -> int:
-        """A descriptor for `cut`, to be had before: so that nothing else is to do at the moment itself."""
+        """A descriptor for `cut`, to be had before: then nothing else is to do at that moment."""
         return os.open(self.point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     @staticmethod
