@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from fetchd.protocol import control
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot, State
+from fetchd.protocol.status import DaemonStatus, Status
 
 from .background import Background
 from .jobs import Job
@@ -326,9 +327,9 @@ class Client:
 
     # -- the daemon
 
-    def status(self) -> control.DaemonStatus:
+    def status(self) -> DaemonStatus:
         """How the daemon is."""
-        return self._call(control.Status(), control.DaemonStatus)
+        return self._call(Status(), DaemonStatus)
 
     def stats(self) -> control.Statistics:
         """How much is done, and how fast."""

@@ -38,6 +38,7 @@ from .router.requests import Requests
 from .router.waits import Waits
 from .router.zap import Authorizer
 from .service import entry
+from .service.ballast import Ballast, fitting
 from .service.host import prepare_runtime, raise_open_files, write_endpoint
 from .service.lock import StateLock
 from .service.notify import Notifier
@@ -47,10 +48,11 @@ from .store.database import Database
 from .store.reader import Reader
 from .store.thread import Store
 from .supervise.area import Areas
+from .supervise.assignment import Settings as CrewSettings
 from .supervise.crew import Crew
-from .supervise.crew import Settings as CrewSettings
 from .supervise.delivery import Delivery
 from .supervise.helpers import Helpers
+from .supervise.space import Space
 from .supervise.spawn import Spawner
 from .supervise.workspace import Workspaces
 from .transfer.schemes import installed_schemes
@@ -117,14 +119,22 @@ class App:
         keep(self.spawner.stop)
         # it imports its modules while we open the database
         self.spawner.start()
+        self.ballast = Ballast(self.state / "ballast", fitting(self.state))
         self.store = Store(self.state)
         keep(self.store.close)
         database = self.store.database
         self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
         keep(self.areas.close)
-        self.workspaces = Workspaces(self.boot)
         self.helpers = Helpers()
         keep(self.helpers.close)
+        self.space = Space(
+            state=self.state,
+            ballast=self.ballast,
+            helpers=self.helpers,
+            check_mount=self.areas.check,
+            min_free=self.config.min_free,
+        )
+        self.workspaces = Workspaces(self.boot, self.areas.check, self.space.fit)
         self.context: zmq.Context[Any] = zmq.Context()
         keep(self.context.destroy)
         self.loop = Loop()
@@ -189,7 +199,7 @@ class App:
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
         self.mailboxes.hang_timeout = int(self.config.hang_timeout * 1e6)
-        self.mailboxes.feed = self.engine.feed
+        self.mailboxes.feed = self.space.feed = self.engine.feed
         self.requests = Requests(
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
         )
@@ -207,6 +217,7 @@ class App:
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()
+        self.space.check(commands.CheckSpace(""))
         self.engine.start()
 
     def _load(self, database: Database) -> Loaded:
@@ -263,6 +274,7 @@ class App:
             commands.Seal: self.delivery.seal,
             commands.Publish: self.delivery.publish,
             commands.Clean: self.delivery.clean,
+            commands.CheckSpace: self.space.check,
             commands.Progress: self.publisher.progress,
             commands.Exit: lambda _command: self.loop.stop(),
             **store_handlers(self.store, self.engine.feed, self.renewal.failed, boot_time),
@@ -322,6 +334,7 @@ class App:
         self.config = fresh
         logging.getLogger().setLevel(fresh.log_level.upper())
         self.crew.settings = self._crew_settings()
+        self.space.min_free = fresh.min_free
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         self.engine.feed(inputs.Configure(self._settings()))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")

@@ -37,7 +37,10 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit."""
+    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit.
+
+    `min_free` stays free on every file system; where it is not given 256 MiB, or 1 % of a smaller one.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=512)] = 5
     log_level: str = "info"
@@ -55,6 +58,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed: Annotated[int, Meta(ge=0, le=MAX_INT)] = 1024
     min_speed_time: Seconds = 60.0
     max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
@@ -74,6 +78,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
     "min_speed": "live",
     "min_speed_time": "live",
     "max_size": "live",
+    "min_free": "live",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 

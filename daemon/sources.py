@@ -3,7 +3,6 @@
 Part of the composition root: it knows the store and the supervision, and hands the router plain callbacks.
 """
 
-import contextlib
 import logging
 import shutil
 import time
@@ -84,7 +83,7 @@ class Sources:
             for _, area in places.values():
                 if area != self._areas.default:
                     wall = time.time_ns() // 1000
-                    add = partial(Database.add_area, path=area, wall=wall)
+                    add = partial(Database.add_area, path=area, mount=self._areas.point(area), wall=wall)
                     self._store.call(add, _noted)
             then(places, None)
 
@@ -144,8 +143,11 @@ def _noted(_result: None, error: BaseException | None) -> None:
 def bring_home(areas: Areas, database: Database) -> None:
     """Workspaces out of the rooms of dead workers; those that no job can have any more are deleted."""
     for area in areas.known():
-        with contextlib.suppress(FetchdError, OSError):
+        try:
             areas.open(area)
+        except (FetchdError, OSError):
+            # it is out of reach; when it can be opened again its rooms are emptied
+            continue
         names = sweep(area)
         wanted = {job.id for job in database.by_ids(names).values() if job.area == area and job.has_workspace}
         for name in names:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from .codec import MAX_INT, MAX_ITEMS
 from .job import JobSnapshot, JobSpec, State
+from .status import DaemonStatus, Status
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Ids = Annotated[list[Id], Meta(min_length=1, max_length=MAX_ITEMS)]
@@ -210,37 +211,6 @@ class LimitsInForce(Struct, frozen=True, kw_only=True):
     total: int | None
     hosts: dict[str, int]
     jobs: list[Outcome] = field(default_factory=list)
-
-
-class Status(Struct, frozen=True, kw_only=True):
-    """How is the daemon?"""
-
-
-class WorkerStatus(Struct, frozen=True, kw_only=True):
-    """One slot of the pool. `pid` is null while no worker fills it, `job` while it is idle."""
-
-    slot: int
-    state: str
-    pid: int | None
-    job: str | None
-
-
-class DaemonStatus(Struct, frozen=True, kw_only=True):
-    """Answer to `status`. `loop_p99` is the 99th percentile of the loop's turn, in seconds."""
-
-    pid: int
-    version: str
-    epoch: str
-    lineage: str
-    revision: int
-    state_dir: str
-    started: int
-    draining: bool
-    sockets: dict[str, str]
-    sandbox: dict[str, str]
-    workers: list[WorkerStatus]
-    counts: dict[str, int]
-    loop_p99: float
 
 
 class Stats(Struct, frozen=True, kw_only=True):

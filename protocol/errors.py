@@ -160,7 +160,10 @@ TRANSIENT = frozenset(
         Code.WORKER_KILLED,
     }
 )  # fmt: skip
-"""Causes of a failed attempt that may be gone another time; the daemon retries these by itself."""
+"""Faults of servers, of the way to them and of workers that may be gone another time.
+
+The daemon retries these by itself, as it does with troubles of its own: disks, descriptors, memory.
+"""
 
 
 class FetchdError(Exception):

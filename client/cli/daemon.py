@@ -10,8 +10,8 @@ from typing import NoReturn
 import click
 import msgspec
 
-from fetchd.protocol.control import DaemonStatus
 from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.status import DaemonStatus
 
 from . import text
 from .context import client, exec_daemon, json_option
@@ -141,4 +141,8 @@ def _lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("loop p99", f"{status.loop_p99 * 1000:.1f} ms"),
     ]
     lines += [("worker", worker) for worker in workers]
+    for held in status.held:
+        what = "everything" if held.kind == "daemon" else f"{held.kind} {held.name}"
+        why = f": {held.detail}" if held.detail else ""
+        lines.append(("held", f"{what}, {held.reason}, since {text.local_time(held.since)}{why}"))
     return [(name, text.clean(value)) for name, value in lines]

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from fetchd.client.session import Event
-from fetchd.protocol.control import DaemonStatus, Outcome
+from fetchd.protocol.control import Outcome
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot
+from fetchd.protocol.status import DaemonStatus
 
 from . import exits, text
 
@@ -34,6 +35,8 @@ def status_json(status: DaemonStatus) -> dict[str, Any]:
     """The daemon's status as scripts see it."""
     fields: dict[str, Any] = msgspec.to_builtins(status)
     fields["started"] = text.rfc3339(status.started)
+    for held in fields["held"]:
+        held["since"] = text.rfc3339(held["since"])
     return fields
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
-from . import allowances, delivery, dispatch, ending, failing, inputs, results
+from . import allowances, delivery, disk, dispatch, ending, failing, inputs, results
 from .commands import AllowRestart, Log, Progress
 from .job import Job, Moment, Ranges, emptied
 from .retry import Failure
@@ -93,7 +93,11 @@ def refused(core: "Core", event: inputs.AssignRefused, now: Moment) -> None:
         if event.code is Code.EXISTS and job.if_exists == "skip":
             delivery.satisfy(core, job, now)
             return
-        failing.lose(core, job, Failure(code=event.code, message=event.message), now)
+        failure = Failure(code=event.code, message=event.message)
+        if event.alone and event.code is Code.DISK_FULL:
+            failing.wait_for_room(core, job, failure, now)
+        else:
+            failing.lose(core, job, failure, now)
 
 
 def report(core: "Core", event: inputs.WorkerReport, now: Moment) -> None:
@@ -181,6 +185,8 @@ def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.S
         dispatch.broke(core, slot, "ranges that cannot be", now)
         return
     on_hand = sum(end - start for start, end in ranges)
+    if on_hand > sum(end - start for start, end in job.synced):
+        disk.progressed(core, job.area, now)
     core.ledger.put(replace(job, synced=ranges, bytes=max(on_hand, run.bytes)))
 
 

@@ -25,23 +25,25 @@ from . import (
     invariants,
     lifecycle,
     limits,
-    retry,
     rows,
     verbs,
 )
 from .allowances import Limits
 from .commands import Command, LoadChunk, Publish, StopAttempt
 from .deadlines import Deadlines
+from .disk import Disks
 from .gates import Gate, Gates
 from .intents import CHUNK, Intent, Intents
 from .job import Job, Lane, Moment
 from .ledger import Ledger
 from .machine import Cause
 from .pool import Pool
+from .repeats import Repeats
 from .schedule import Schedule
 from .settings import Settings
 from .slot import Run, Slot, Stop
 from .waiting import Waiting
+from .waits import LONGEST_ASKED
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -74,6 +76,8 @@ class Core:
         self.pool = Pool(settings.workers, settings.default_area, settings.host_connections)
         self.runs: dict[str, Run] = {}
         self.deadlines = Deadlines(self.runs)
+        self.repeats = Repeats(self.runs)
+        self.disks = Disks()
         self.limits = Limits(settings.limit_rate, loaded.limits)
         self.ending: dict[str, Run] = {}
         self.delivered = loaded.delivered
@@ -95,11 +99,15 @@ class Core:
                 self.ledger.hold(job)
                 run = self.runs[job.id] = Run(job.id, job.attempt, None)
                 run.finished, run.name, run.sealed = True, job.name, (job.size, job.inode, job.mtime_ns)
-                self.emit(Publish(job))
+                if self.gates.get(disk.key_of(job.area)) is None:
+                    self.emit(Publish(job))
+                else:
+                    self.repeats.add(run, None)
         self._active = ()
-        self.gates.limit(now.mono + retry.LONGEST_ASKED)
+        self.gates.limit(now.mono + LONGEST_ASKED)
         for intent in self.intents:
             self.emit(LoadChunk(intent, CHUNK))
+        disk.start(self)
         self.schedule.start()
         self.waiting.start()
         return self._turn(now)

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import inputs, names
+from . import disk, failing, inputs, names, repeats, retry
 from .commands import ProbeName, Publish
 from .job import Job, Moment, emptied, join
 from .machine import Cause
 from .slot import Run
+from .waits import BASE, jitter, pause
 
 if TYPE_CHECKING:
     from .core import Core
@@ -91,7 +92,8 @@ def published(core: "Core", event: inputs.Published, now: Moment) -> None:
     job = _publishing(core, event.job, event.attempt)
     if job is not None:
         core.delivered += job.size
-        core.close(job, Cause.PUBLISH, now)
+        disk.progressed(core, job.area, now, published=True)
+        core.close(job, Cause.PUBLISH, now, error_code=None, error_message=None)
 
 
 def refused(core: "Core", event: inputs.FileRefused, now: Moment) -> None:
@@ -100,8 +102,19 @@ def refused(core: "Core", event: inputs.FileRefused, now: Moment) -> None:
     job = core.ledger.live.get(event.job)
     if run is None or job is None or run.attempt != event.attempt or not run.finished:
         return
+    told = replace(job, error_code=str(event.code), error_message=event.message)
     if event.lost:
         _begin_again(core, job, event, now)
+    elif event.code in disk.CODES:
+        disk.close(core, job, event.code, event.message, now)
+        repeats.withhold(core, told, None)
+    elif event.code is Code.EXHAUSTED:
+        repeats.withhold(core, told, now.mono + pause(now))
+    elif event.code is Code.IO_ERROR and job.state is State.RUNNING:
+        failing.lose(core, job, retry.Failure(code=event.code, message=event.message), now)
+    elif event.code is Code.IO_ERROR and run.refusals < retry.IO_ERRORS:
+        run.refusals += 1
+        repeats.withhold(core, told, now.mono + jitter(BASE, run.refusals, now))
     elif event.code is Code.EXISTS and job.if_exists == "rename" and job.name is not None:
         run.name = None
         core.emit(ProbeName(job, candidates(job.wanted or job.name, rename=True)))

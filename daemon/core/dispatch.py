@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from fetchd.protocol.job import State
 
-from . import allowances, deadlines, ending
+from . import allowances, deadlines, disk, ending, repeats
 from .commands import AssignJob, DropGate, Exit, Kill, Log, Spawn
 from .job import Job, Moment
 from .machine import Cause
@@ -20,6 +20,8 @@ def turn(core: "Core", now: Moment) -> None:
     """Do what the present asks for. Costs nothing for what has not changed."""
     _wake_waiting(core, now)
     _open_gates(core, now)
+    disk.turn(core, now)
+    repeats.turn(core, now.mono)
     for job_id in core.deadlines.due(now.mono):
         deadlines.expire(core, core.ledger.live[job_id], now)
     for slot in core.pool.overdue(now.mono):
@@ -44,7 +46,7 @@ def next_deadline(core: "Core", now: int) -> int | None:
     if core.exited:
         return None
     times = [core.waiting.next(), core.gates.next(), core.pool.next_late(), core.deadlines.next(),
-             allowances.next_look(core)]  # fmt: skip
+             core.disks.next(), core.repeats.next(), allowances.next_look(core)]  # fmt: skip
     if core.draining:
         times.append(core.drain_by + core.settings.stop_grace)
     else:
@@ -118,6 +120,8 @@ def _dispatch(core: "Core", now: Moment) -> None:
         run = core.runs[job.id] = Run(job.id, job.attempt, slot.index)
         run.bytes, run.total, run.expires = job.bytes, job.total, job.expires
         core.deadlines.add(run)
+        disk.watch(core, job.area)
+        disk.watch(core, "")
         if not (slot.filled and slot.fits(job)):
             _fill(core, slot, frozenset({core.pool.default_area, job.area}), now)
         core.pool.start(slot, job, run)

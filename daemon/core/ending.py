@@ -105,4 +105,4 @@ def _keeps(core: "Core", job: Job, cause: Cause, code: str | None) -> bool:
 
 def _resumable(job: Job, code: str | None) -> bool:
     proven = job.etag is not None or job.last_modified is not None or job.checksum is not None
-    return job.bytes > 0 and proven and code not in (Code.CHECKSUM_MISMATCH, Code.EXISTS)
+    return job.bytes > 0 and proven and code not in (Code.CHECKSUM_MISMATCH, Code.EXISTS, Code.IO_ERROR)

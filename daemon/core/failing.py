@@ -4,25 +4,37 @@ A host that asks for fewer requests is parked: a gate holds all its jobs, whoeve
 itself. The job that was told so goes back into the queue behind it, and holds no worker meanwhile.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason
 
-from . import retry
+from . import disk, retry
 from .commands import DropGate, SaveGate
 from .gates import Gate, GateKey
 from .job import Job, Moment, emptied
 from .machine import Cause
+from .waits import SECOND
 
 if TYPE_CHECKING:
     from .core import Core
+
+TOO_LARGE = 30 * SECOND
+TOO_LARGE_MAX = 600 * SECOND
+"""How long a job waits that does not fit on its file system (µs): doubled each time, up to this."""
+
+REMEMBERED = 1000
+"""Such jobs whose last wait is remembered."""
 
 
 def lose(core: "Core", job: Job, failure: retry.Failure, now: Moment) -> None:
     """An attempt has failed: try again, now or later, or give up."""
     core.runs.pop(job.id, None)
+    if failure.code in disk.CODES:
+        disk.hold(core, job, failure.code, failure.message, now)
+        return
     decision = retry.decide(job, failure, now)
     if isinstance(decision, retry.GiveUp):
         if decision.park:
@@ -30,7 +42,9 @@ def lose(core: "Core", job: Job, failure: retry.Failure, now: Moment) -> None:
         core.fail(job, decision.code, failure.message, now)
         return
     if decision.anew:
-        job = core.ledger.announce(replace(emptied(job), mismatches=job.mismatches + 1), "restarted", now)
+        wrong = failure.code is Code.CHECKSUM_MISMATCH
+        job = replace(emptied(job), mismatches=job.mismatches + wrong)
+        job = core.ledger.announce(job, "restarted", now)
     budget = {
         "failures": decision.failures, "mark": decision.mark, "source": decision.source,
         "refused": decision.refused, "alone": decision.alone, "error_code": str(failure.code),
@@ -41,19 +55,25 @@ def lose(core: "Core", job: Job, failure: retry.Failure, now: Moment) -> None:
             park(core, job.host, decision.wait, now)
         core.enqueue(core.ledger.change(job, Cause.YIELD, now, reason=None, **budget))
         return
-    wait = decision.wait if not job.expires else max(0, min(decision.wait, job.expires - now.mono))
-    core.delay(
-        core.ledger.change(
-            job,
-            Cause.DELAY,
-            now,
-            reason=Reason.RETRY,
-            wait_since=now.wall,
-            wait_for=wait,
-            wait_until=now.mono + wait,
-            **budget,
-        )
-    )
+    _later(core, job, Reason.RETRY, decision.wait, now, **budget)
+
+
+def wait_for_room(core: "Core", job: Job, failure: retry.Failure, now: Moment) -> None:
+    """A job is larger than what is free, and was not begun: it alone waits, and costs no budget."""
+    core.runs.pop(job.id, None)
+    waits = core.disks.waits
+    wait = waits[job.id] = min(TOO_LARGE_MAX, 2 * waits.pop(job.id, TOO_LARGE // 2))
+    if len(waits) > REMEMBERED:
+        del waits[next(iter(waits))]
+    told = {"error_code": str(failure.code), "error_message": failure.message}
+    _later(core, job, Reason.DISK, wait + int(wait * 0.1 * now.rand), now, **told)
+
+
+def _later(core: "Core", job: Job, reason: Reason, wait: int, now: Moment, **fields: Any) -> None:
+    """Let a job wait so long (µs), but not beyond its deadline."""
+    wait = wait if not job.expires else max(0, min(wait, job.expires - now.mono))
+    times = {"wait_since": now.wall, "wait_for": wait, "wait_until": now.mono + wait}
+    core.delay(core.ledger.change(job, Cause.DELAY, now, reason=reason, **times, **fields))
 
 
 def park(core: "Core", host: str, wait: int, now: Moment) -> None:

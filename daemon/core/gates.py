@@ -32,7 +32,7 @@ class Gate(Struct, frozen=True, kw_only=True):
     since: int
     until: int | None = None
     detail: str = ""
-    """For people."""
+    """For people. Of a disk's gate it is `code: message`, as errors of jobs are."""
 
 
 class Gates:
@@ -113,6 +113,14 @@ class Gates:
             paused = gate.key.reason in (Reason.USER, Reason.DISK)
             return (State.PAUSED if paused else State.WAITING), gate.key.reason
         return job.state, job.reason
+
+    def error(self, job: Job) -> tuple[str, str] | None:
+        """(code, message) of the disk that holds a queued job, or None."""
+        gate = self.holding(job.lane) if job.state is State.QUEUED else None
+        if gate is None or gate.key.reason is not Reason.DISK or not gate.detail:
+            return None
+        code, _, message = gate.detail.partition(": ")
+        return code, message
 
     def opens(self, job: Job, ahead: int) -> int | None:
         """When what holds a queued job ends by itself, in wall-clock µs, or None.

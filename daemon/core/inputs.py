@@ -152,7 +152,10 @@ class Violation(Struct, frozen=True):
 
 
 class AssignRefused(Struct, frozen=True):
-    """The workspace could not be prepared, so the worker never saw the job."""
+    """The workspace could not be prepared, so the worker never saw the job.
+
+    `alone`: the disk is not full, but the job is larger than what is free.
+    """
 
     slot: int
     incarnation: int
@@ -160,6 +163,7 @@ class AssignRefused(Struct, frozen=True):
     attempt: int
     code: Code
     message: str
+    alone: bool = False
 
 
 class NameProbed(Struct, frozen=True):

@@ -30,6 +30,7 @@ def lacks_secrets(job: Job) -> bool:
 
 def cancel(core: "Core", job: Job, now: Moment) -> Verdict:
     """Final for every job that is not yet being published or finished."""
+    job = _take_back(core, job, now)
     if allows(job.state, Cause.CANCEL):
         return ending.close(core, job, Cause.CANCEL, now, reason=None), None
     return job, None if job.state is State.CANCELLED else Code.TOO_LATE
@@ -95,6 +96,7 @@ def retry(core: "Core", job: Job, now: Moment) -> Verdict:
 def remove(core: "Core", job: Job, now: Moment) -> Verdict:
     """Cancel what is live, then forget it. A delivered file stays."""
     if not job.terminal:
+        job = _take_back(core, job, now)
         if not allows(job.state, Cause.CANCEL):
             return job, Code.TOO_LATE
         job = ending.close(core, job, Cause.CANCEL, now, reason=None)
@@ -106,6 +108,13 @@ def remove(core: "Core", job: Job, now: Moment) -> Verdict:
         core.delivered -= job.size
     core.ledger.forget(job, now)
     return None, None
+
+
+def _take_back(core: "Core", job: Job, now: Moment) -> Job:
+    """A publish that was refused and is to be repeated need not be: the job may still be cancelled."""
+    if job.state is not State.PUBLISHING or job.id not in core.repeats:
+        return job
+    return core.ledger.change(job, Cause.YIELD, now)
 
 
 VERBS: dict[inputs.VerbName, Callable[["Core", Job, Moment], Verdict]] = {

@@ -14,20 +14,13 @@ from fetchd.protocol.errors import Code
 from fetchd.protocol.urls import host_key, split_url
 
 from .job import Job, Moment
-
-SECOND = 1_000_000
-BASE = 1 * SECOND
-BASE_ASKED = 10 * SECOND
-"""The base of the wait where a server asks for fewer requests and does not say for how long."""
-
-CEILING = 60 * SECOND
-LONGEST_ASKED = 6 * 3600 * SECOND
-"""A server's Retry-After is honoured up to this."""
+from .waits import BASE, asked, jitter, pause
 
 PROGRESS_BYTES = 1 << 20
 """Gaining this much, or a hundredth of the whole, resets the budget; less is a trickle."""
 
 POISON_DEATHS = 3
+IO_ERRORS = 3
 UNBOUNDED = 1 << 30
 
 
@@ -176,6 +169,24 @@ def poison(case: Case, most: int) -> Retry | GiveUp:
     return case.retry(wait=jitter(BASE, job.deaths, case.now), failures=job.failures, mark=mark)
 
 
+def from_zero(case: Case, most: int) -> Retry | GiveUp:
+    """The disk did not keep what it was given: from zero after T, `most` times in a row.
+
+    More bytes than ever before are progress, and not those that are only fetched once more.
+    """
+    job, failures = case.job, case.spent + 1
+    if failures > job.retries or (case.spent >= most and job.error_code == case.failure.code):
+        return GiveUp(case.failure.code)
+    mark, wait = max(job.mark, job.bytes), jitter(BASE, failures, case.now)
+    return case.retry(job.source, wait=wait, failures=failures, mark=mark, anew=True)
+
+
+def bide(case: Case, _most: int) -> Retry | GiveUp:
+    """Our own trouble: after a while, and it costs nothing."""
+    job = case.job
+    return case.retry(job.source, wait=pause(case.now), failures=job.failures, mark=min(job.mark, job.bytes))
+
+
 TABLE: dict[Code, tuple[Callable[[Case, int], Retry | GiveUp], int]] = {
     # what went wrong              what follows, after how many failures the source is refused
     Code.DNS: (elsewhere, 2),
@@ -202,24 +213,13 @@ TABLE: dict[Code, tuple[Callable[[Case, int], Retry | GiveUp], int]] = {
     Code.WORKER_DIED: (poison, POISON_DEATHS),
     Code.WORKER_HUNG: (again, 0),
     Code.WORKER_KILLED: (again, 0),
+    Code.IO_ERROR: (from_zero, IO_ERRORS),
+    Code.EXHAUSTED: (bide, UNBOUNDED),
 }
 """Whatever is not here is not mended by a retry."""
 
 
-# waits and sources
-
-
-def jitter(base: int, failures: int, now: Moment) -> int:
-    """T in µs."""
-    return int(min(CEILING, base << min(failures - 1, 16)) * now.rand)
-
-
-def asked(retry_after: float | None, failures: int, now: Moment) -> int:
-    """H in µs."""
-    if retry_after is None:
-        return jitter(BASE_ASKED, failures, now)
-    wait = min(int(retry_after * SECOND), LONGEST_ASKED)
-    return wait + int(wait * 0.1 * now.rand)
+# sources
 
 
 def usable(job: Job, refused: int) -> list[int]:

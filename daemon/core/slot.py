@@ -21,8 +21,9 @@ QUARANTINE = 1_000_000
 QUARANTINE_MAX = 60_000_000
 
 
-Stop = Literal["end", "pause", "drain"]
-"""How an attempt was asked to stop: for good, keeping its bytes for later, or because the daemon stops."""
+Stop = Literal["end", "pause", "drain", "yield"]
+"""How an attempt was asked to stop: for good, keeping its bytes for later, because the daemon stops, or to
+queue behind a gate that was closed."""
 
 
 class Run:
@@ -34,8 +35,8 @@ class Run:
 
     __slots__ = (
         "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "host", "job", "keep",
-        "limit", "name", "raised", "rate", "responded", "restarts", "sealed", "slot", "speed", "stop",
-        "total", "warnings", "wish",
+        "limit", "name", "raised", "rate", "refusals", "responded", "restarts", "sealed", "slot", "speed",
+        "stop", "total", "warnings", "wish",
     )  # fmt: skip
 
     def __init__(self, job: str, attempt: int, slot: int | None) -> None:
@@ -45,6 +46,7 @@ class Run:
         self.assigned = False
         self.responded = False
         self.restarts = 0
+        self.refusals = 0
         self.finished = False
         self.name: str | None = None
         self.sealed: tuple[int, int, int] | None = None

@@ -20,16 +20,19 @@ def snapshot(
     workspace: str | None = None,
     seq: int = 0,
     not_before: int | None = None,
+    error: tuple[str, str] | None = None,
 ) -> JobSnapshot:
     """The snapshot of a job.
 
     `shown` is its state behind its gates, `run` its attempt if there is one, `workspace` where that is now,
-    `not_before` when what holds it is over.
+    `not_before` when what holds it is over, `error` what is wrong with the disk that holds it.
     """
     state, reason = shown or (job.state, job.reason)
     on_hand, total, speed = job.bytes, job.total, None
     if run is not None and run.attempt == job.attempt and job.state is State.RUNNING:
         on_hand, total, speed = max(run.bytes, 0), run.total, run.speed
+    if error is None and job.error_code is not None:
+        error = job.error_code, job.error_message or ""
     name = job.name or job.wanted
     return JobSnapshot(
         id=job.id,
@@ -57,7 +60,7 @@ def snapshot(
         speed=speed,
         eta=eta(on_hand, total, speed),
         attempt=job.attempt,
-        error=None if job.error_code is None else JobError(job.error_code, job.error_message or ""),
+        error=None if error is None else JobError(*error),
         checksum=job.digest or job.checksum,
         created=job.created,
         started=job.started,

@@ -129,6 +129,7 @@ class Desk:
             workspace=self.outside.workspace(job) if lying else None,
             seq=self.outside.seq(job.id),
             not_before=self.core.gates.opens(job, now.wall - now.mono),
+            error=self.core.gates.error(job),
         )
 
     def freshened(self, entry: dict[str, Any]) -> JobSnapshot:

@@ -181,7 +181,8 @@ class Engine:
     def _body(self, job: Job) -> bytes:
         """A job as its event tells of it, with what holds it now."""
         now, gates = moment(), self.core.gates
-        return encode(snapshot(job, shown=gates.shown(job), not_before=gates.opens(job, now.wall - now.mono)))
+        until, error = gates.opens(job, now.wall - now.mono), gates.error(job)
+        return encode(snapshot(job, shown=gates.shown(job), not_before=until, error=error))
 
     def _settled(self) -> bool:
         return not self._in_flight and not self._batch and not self._effects

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS, MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import new_correlation_id
+from fetchd.protocol.status import DaemonStatus, Held, Status, WorkerStatus
 from fetchd.protocol.version import PROTOCOL, __version__
 
 from .control import Caller, Control, Handler
@@ -24,6 +26,9 @@ from .loop import Loop
 from .reading import Reading
 from .staging import Staging
 from .waits import Waits
+
+HELD = 100
+"""As many gates are told of in the status."""
 
 
 class Requests:
@@ -170,10 +175,10 @@ class Requests:
 
         self._desk.look_up_secrets(caller, body.ids, [], known)
 
-    def status(self, caller: Caller, _body: control.Status) -> None:
+    def status(self, caller: Caller, _body: Status) -> None:
         facts, core = self._facts, self._core
         workers = [
-            control.WorkerStatus(
+            WorkerStatus(
                 slot=slot.index,
                 state="busy"
                 if slot.run
@@ -187,7 +192,7 @@ class Requests:
             )
             for slot in core.pool.slots
         ]
-        status = control.DaemonStatus(
+        answer = DaemonStatus(
             pid=os.getpid(),
             version=__version__,
             epoch=facts.epoch,
@@ -201,8 +206,18 @@ class Requests:
             workers=workers,
             counts={str(state): number for state, number in core.ledger.counts.items()},
             loop_p99=self._loop.percentile(0.99),
+            held=[
+                Held(
+                    kind=gate.key.kind,
+                    name=gate.key.name,
+                    reason=gate.key.reason,
+                    since=gate.since,
+                    detail=gate.detail,
+                )
+                for gate in islice(core.gates, HELD)
+            ],
         )
-        self._engine.after(lambda: self._control.reply(caller, status), caller)
+        self._engine.after(lambda: self._control.reply(caller, answer), caller)
 
     def shutdown(self, caller: Caller, body: control.Shutdown) -> None:
         self._control.reply(caller, control.Done())

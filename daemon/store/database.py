@@ -368,12 +368,12 @@ class Database:
         row = self.secrets.execute("SELECT payload FROM secrets WHERE job = ?", (job,)).fetchone()
         return None if row is None else row[0]
 
-    def areas(self) -> list[str]:
-        """All staging areas that were ever used."""
-        return [path for (path,) in self.connection.execute("SELECT path FROM areas")]
+    def areas(self) -> dict[str, str]:
+        """All staging areas that were ever used, with their mount points."""
+        return dict(self.connection.execute("SELECT path, mount FROM areas").fetchall())
 
-    def add_area(self, path: str, wall: int) -> None:
-        self.connection.execute("INSERT OR IGNORE INTO areas (path, time) VALUES (?, ?)", (path, wall))
+    def add_area(self, path: str, mount: str, wall: int) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO areas VALUES (?, ?, ?)", (path, wall, mount))
 
     # housekeeping
 

@@ -135,6 +135,7 @@ def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dic
                     shown=state,
                     workspace=_workspace(job),
                     not_before=gates.opens(job, ahead),
+                    error=gates.error(job),
                 )
             )
             for job, state in shown

@@ -7,9 +7,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from typing import Protocol, TypeVar
-
-from msgspec import Struct
+from typing import Protocol
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
@@ -19,17 +17,13 @@ from fetchd.protocol.codec import decode
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 from fetchd.protocol.mailbox import FINAL, Secrets
 
+from .assignment import Settings, assignment
 from .faults import code_of
 from .helpers import Helpers
 from .spawn import Child, Spawner
-from .workspace import Prepared, Workspaces
+from .workspace import Prepared, RoomGoneError, Workspaces
 
 logger = logging.getLogger("fetchd")
-
-T = TypeVar("T")
-
-RESTARTS_WITH_RANGES = 2
-"""A server that has answered ranges so often by other content is asked for the whole."""
 
 
 class Post(Protocol):
@@ -48,18 +42,6 @@ class Watch(Protocol):
 
     def add(self, source: int, callback: Callable[[], None]) -> None: ...
     def remove(self, source: int) -> None: ...
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What workers are given. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no limit."""
-
-    connect_timeout: float
-    read_timeout: float
-    ca_bundle: str
-    workers_lock: str
-    min_speed: int = 0
-    min_speed_time: float = 60.0
-    max_size: int = 0
 
 
 class Member:
@@ -270,7 +252,12 @@ class Crew:
             if isinstance(error, OSError):
                 self._refuse(member, job, code_of(error), f"workspace: {error.strerror}")
             elif isinstance(error, FetchdError):
-                self._refuse(member, job, error.code, f"workspace: {error.message}")
+                alone = bool(error.details.get("alone"))
+                self._refuse(member, job, error.code, f"workspace: {error.message}", alone=alone)
+            elif isinstance(error, RoomGoneError):
+                # the worker may write nowhere else: only another one is of use
+                self._refuse(member, job, Code.EXHAUSTED, "the worker's room is gone")
+                self.kill(commands.Kill(member.slot, member.incarnation, "its room is gone"))
             elif error is not None:
                 self._refuse(member, job, Code.INTERNAL, f"workspace: {error}")
             elif member.aborted:
@@ -279,49 +266,19 @@ class Crew:
             else:
                 member.preparing = None
                 member.conditional = result.newer_than is not None
-                message = self._message(job, hidden, result, member.allowed)
+                message = assignment(self.settings, job, hidden, result, member.allowed)
                 self._post.send(member.slot, member.incarnation, message)
 
-        self._helpers.run(job.id, lambda: self._workspaces.prepare(job, room), prepared)
+        def prepare() -> Prepared:
+            self._open_area(job.area)
+            return self._workspaces.prepare(job, room)
 
-    def _message(
-        self, job: Job, hidden: Secrets, prepared: Prepared, allowed: tuple[int, int | None]
-    ) -> mailbox.Assign:
-        wishes, usual = job.options, self.settings
-        return mailbox.Assign(
-            job=job.id,
-            attempt=job.attempt,
-            workspace=prepared.path,
-            url=hidden.url or job.url,
-            headers=hidden.headers,
-            checksum=job.checksum,
-            generation=job.generation,
-            have=list(prepared.have),
-            validator=prepared.validator,
-            total=prepared.total,
-            connect_timeout=_wish(wishes.connect_timeout, usual.connect_timeout),
-            read_timeout=_wish(wishes.read_timeout, usual.read_timeout),
-            options=wishes,
-            mirrors=list(hidden.mirrors or wishes.mirrors),
-            source=job.source,
-            alone=job.alone,
-            ranges=job.restarts < RESTARTS_WITH_RANGES,
-            credentials=hidden.credentials,
-            cookies=hidden.cookies,
-            proxy=hidden.proxy or wishes.proxy,
-            client_certificate=hidden.client_certificate,
-            ca=hidden.ca,
-            min_speed=_wish(wishes.min_speed, usual.min_speed),
-            min_speed_time=_wish(wishes.min_speed_time, usual.min_speed_time),
-            max_size=_wish(wishes.max_size, usual.max_size) or None,
-            connections=allowed[0],
-            rate=allowed[1],
-            newer_than=prepared.newer_than,
-        )
+        self._helpers.run(job.id, prepare, prepared)
 
-    def _refuse(self, member: Member, job: Job, code: Code, message: str) -> None:
+    def _refuse(self, member: Member, job: Job, code: Code, message: str, *, alone: bool = False) -> None:
         member.preparing = member.job = None
-        self._feed(inputs.AssignRefused(member.slot, member.incarnation, job.id, job.attempt, code, message))
+        slot, incarnation = member.slot, member.incarnation
+        self._feed(inputs.AssignRefused(slot, incarnation, job.id, job.attempt, code, message, alone))
 
     def stop(self, command: commands.StopAttempt) -> None:
         """Ask for the end of an attempt, or keep it from beginning."""
@@ -377,11 +334,6 @@ class Crew:
 
     def _leave_room(self, job: Job) -> None:
         self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), _noted)
-
-
-def _wish(wanted: T | None, usual: T) -> T:
-    """What the job wants, or else what is configured."""
-    return usual if wanted is None else wanted
 
 
 def _noted(_result: None, error: BaseException | None) -> None:

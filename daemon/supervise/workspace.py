@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -52,11 +52,26 @@ class LostError(Exception):
     """The workspace's data is not there any more."""
 
 
-class Workspaces:
-    """Where each workspace is. Calls for one job never overlap; the helper pool sees to that."""
+class RoomGoneError(Exception):
+    """The worker's room is not there any more, and the worker is of no use without it."""
 
-    def __init__(self, boot_id: str) -> None:
+
+class Workspaces:
+    """Where each workspace is. Calls for one job never overlap; the helper pool sees to that.
+
+    `check` raises `disk_gone` for an area whose file system is not mounted: what lies in it is not lost.
+    `fit` raises `disk_full` for a job that has no room, given the data file that it goes on with.
+    """
+
+    def __init__(
+        self,
+        boot_id: str,
+        check: Callable[[str], None] = lambda _area: None,
+        fit: Callable[[Job, str], None] = lambda _job, _data: None,
+    ) -> None:
         self._boot_id = boot_id
+        self._check = check
+        self._fit = fit
         self._rooms: dict[str, str] = {}
         self._dead: set[str] = set()
 
@@ -65,12 +80,21 @@ class Workspaces:
         return self._rooms.get(job.id) or home(job)
 
     def prepare(self, job: Job, room: str) -> Prepared:
-        """Make the workspace if need be, find out what may be kept, and move it into the room."""
+        """Make the workspace if need be, find out what may be kept, and move it into the room.
+
+        Raises `RoomGoneError` where there is no such room any more; nothing is lost then.
+        """
+        self._check(job.area)
         here = self.path(job)
         if not _is_sound(here):
             # an earlier worker has left what no worker of ours leaves
-            remove_tree(here)
-        os.makedirs(here, mode=0o700, exist_ok=True)
+            _remove_surely(here)
+        if not os.path.isdir(os.path.dirname(here)):
+            # somebody has removed the staging directory, or a room in it
+            here = home(job)
+        self._fit(job, os.path.join(here, "data"))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(here, 0o700)
         _drop_torn(os.path.join(here, "frontier"))
         for name, content in (("data", b""), ("frontier", journal.blank())):
             _make(os.path.join(here, name), content)
@@ -78,8 +102,11 @@ class Workspaces:
         newer_than = _modified(job) if job.options.if_newer else None
         target = os.path.join(room, job.id)
         if here != target:
-            os.rename(here, target)
+            _enter(here, target)
         self._rooms[job.id] = target
+        if here not in (target, home(job)):
+            # the room of an earlier worker, which may be dead since
+            self._left(here)
         return Prepared(path=target, have=have, validator=validator, total=total, newer_than=newer_than)
 
     def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
@@ -101,15 +128,18 @@ class Workspaces:
 
     def retrieve(self, job: Job) -> None:
         """Take the workspace out of the worker's room."""
-        inside = self._rooms.pop(job.id, None)
+        inside = self._rooms.get(job.id)
         if inside is None:
             return
+        self._check(job.area)
         if _is_directory(inside):
             os.rename(inside, home(job))
+        del self._rooms[job.id]
         self._left(inside)
 
     def seal(self, job: Job, size: int) -> Seal:
         """Take a finished file from its worker, check it, and make sure that it is on the disk."""
+        self._check(job.area)
         self.retrieve(job)
         with opened(job) as fd:
             found = os.fstat(fd)
@@ -157,6 +187,15 @@ class Workspaces:
         """Nothing is in a room any more: all workers are dead and their rooms have been swept."""
         self._rooms.clear()
         self._dead.clear()
+
+
+def _enter(here: str, target: str) -> None:
+    try:
+        os.rename(here, target)
+    except FileNotFoundError:
+        if os.path.isdir(os.path.dirname(target)):
+            raise
+        raise RoomGoneError from None
 
 
 def _latest() -> int:
@@ -262,6 +301,15 @@ def remove_tree(path: str) -> None:
     shutil.rmtree(path, onerror=insist)
 
 
+def _remove_surely(path: str) -> None:
+    """Remove what must not be used, or raise."""
+    remove_tree(path)
+    if os.path.lexists(path):
+        # out of descriptors: that passes
+        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        raise FetchdError(Code.IO_ERROR, "what an earlier worker has left cannot be removed")
+
+
 def _remove_plain(path: str) -> bool:
     """Remove a workspace that is as the supervisor makes it; whether it was: most are, and it is quick."""
     try:
@@ -296,14 +344,19 @@ def _make(path: str, content: bytes) -> None:
 
 def sweep(area: str) -> list[str]:
     """Bring workspaces of dead workers home and drop their rooms; the IDs of all workspaces in the area."""
+    empty_rooms(area)
+    jobs = Path(area, "jobs")
+    return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
+
+
+def empty_rooms(area: str) -> None:
+    """Bring workspaces of dead workers home and drop their rooms."""
     rooms = Path(area, "rooms")
     for room in list(rooms.iterdir()) if rooms.is_dir() else []:
         # its worker may have done anything to it; what cannot be brought home is lost, and the start goes on
         with contextlib.suppress(OSError):
             _bring_home(room, Path(area, "jobs"))
         remove_tree(str(room))
-    jobs = Path(area, "jobs")
-    return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
 
 
 def _bring_home(room: Path, jobs: Path) -> None:

@@ -126,6 +126,19 @@ def test_a_room_that_is_gone(house: House) -> None:
         pass
 
 
+def test_from_a_dead_room_into_another(house: House) -> None:
+    """As when a worker finishes while its job is paused, and dies: nobody takes the workspace home."""
+    job = house.job()
+    (house.prepared(job) / "data").write_bytes(b"kept")
+    house.workspaces.vacate(str(house.room))
+    assert house.room.exists()
+    second = house.area / "rooms" / "second"
+    second.mkdir()
+    prepared = house.workspaces.prepare(job, str(second))
+    assert Path(prepared.path, "data").read_bytes() == b"kept"
+    assert not house.room.exists()
+
+
 # what a worker may leave
 
 

@@ -7,10 +7,10 @@ import pytest
 from fetchd.client.cli import exits, output
 from fetchd.client.jobs import RETRYABLE, failure
 from fetchd.client.session import Event
-from fetchd.protocol.control import DaemonStatus, WorkerStatus
 from fetchd.protocol.errors import MEANINGS, Code, FetchdError
 from fetchd.protocol.events import Progress
-from fetchd.protocol.job import JobError, State
+from fetchd.protocol.job import JobError, Reason, State
+from fetchd.protocol.status import DaemonStatus, Held, WorkerStatus
 
 from .peer import TIME, snapshot
 
@@ -36,10 +36,12 @@ def test_status_json_has_the_promised_fields() -> None:
         pid=1, version="0", epoch="e", lineage="l", revision=2, state_dir="/s", started=TIME, draining=False,
         sockets={"control": "ipc:///c", "events": "ipc:///e"}, sandbox={}, counts={"queued": 1}, loop_p99=0.1,
         workers=[WorkerStatus(slot=0, state="idle", pid=2, job=None)],
+        held=[Held(kind="daemon", name="", reason=Reason.DISK, since=TIME, detail="disk_full: no room")],
     )  # fmt: skip
     fields = json.loads(json.dumps(output.status_json(status)))
     assert set(STATUS_FIELDS.split(", ")) <= set(fields)
     assert {"slot", "pid", "job"} <= set(fields["workers"][0])
+    assert fields["held"][0]["since"] == "2026-11-20T16:00:00.000000Z"
 
 
 def test_event_json_has_the_promised_fields() -> None:

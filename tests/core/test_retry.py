@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
+from fetchd.daemon.core import disk
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.retry import (
-    LONGEST_ASKED,
     POISON_DEATHS,
     PROGRESS_BYTES,
-    SECOND,
     TABLE,
     Failure,
     GiveUp,
     Retry,
     decide,
 )
+from fetchd.daemon.core.waits import LONGEST_ASKED, SECOND
 from fetchd.protocol.errors import TRANSIENT, Code
 from fetchd.protocol.mailbox import Options
 
@@ -45,8 +45,10 @@ def again(seconds: float = 0, failures: int = 1, **fields: Any) -> Retry:
 
 
 def test_every_row_is_tried_here() -> None:
-    assert set(TABLE) == {*ELSEWHERE, *BROKEN, *ASKED, *REFUSED, *SUPERVISED, Code.CHECKSUM_MISMATCH}
+    others = {Code.CHECKSUM_MISMATCH, Code.IO_ERROR, Code.EXHAUSTED}
+    assert set(TABLE) == {*ELSEWHERE, *BROKEN, *ASKED, *REFUSED, *SUPERVISED, *others}
     assert set(TABLE) >= TRANSIENT
+    assert not set(TABLE) & set(disk.CODES), "these fail nothing"
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code not in TABLE])
@@ -218,10 +220,37 @@ def test_no_source_is_blamed_for_a_killed_worker(code: Code) -> None:
     assert after(code, None, options=THREE, source=1) == again(1, source=1)
 
 
+# our own troubles
+
+
+def test_an_io_error_is_tried_from_zero_three_times_in_a_row() -> None:
+    code = Code.IO_ERROR
+    assert after(code) == again(1, anew=True)
+    assert after(code, None, failures=2, error_code=code) == again(4, 3, anew=True)
+    assert after(code, failures=3, error_code=code) == GiveUp(code)
+    assert after(code, failures=3, error_code=Code.CONNECT) == again(8, 4, anew=True)
+    assert after(code, retries=0) == GiveUp(code)
+    assert after(code, 1, options=THREE, source=1) == again(1, source=1, anew=True), "no source is blamed"
+
+
+def test_the_same_bytes_again_are_no_progress_after_an_io_error() -> None:
+    spent: dict[str, Any] = {"failures": 3, "error_code": Code.IO_ERROR, "mark": 5 << 20}
+    assert after(Code.IO_ERROR, **spent, bytes=5 << 20) == GiveUp(Code.IO_ERROR)
+    assert after(Code.IO_ERROR, **spent, bytes=6 << 20) == again(1, mark=6 << 20, anew=True)
+    kept = after(Code.IO_ERROR, failures=1, mark=5 << 20, bytes=1)
+    assert kept == again(2, 2, mark=5 << 20, anew=True), "the mark stays where it was"
+
+
+@pytest.mark.parametrize(("rand", "seconds"), [(0.0, 1), (1.0, 60)])
+def test_what_is_exhausted_is_waited_out_and_costs_nothing(rand: float, seconds: int) -> None:
+    now = moment(rand=rand)
+    assert after(Code.EXHAUSTED, failures=9, retries=0, now=now) == again(seconds, 9)
+
+
 # whatever happens, it ends
 
 
-@pytest.mark.parametrize("code", list(TABLE))
+@pytest.mark.parametrize("code", [code for code in TABLE if code is not Code.EXHAUSTED])
 @pytest.mark.parametrize("source", [0, 1, 2])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_there_is_an_end(code: Code, source: int, mixed: bool) -> None:

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from fetchd.protocol import control as c
 from fetchd.protocol import events as e
+from fetchd.protocol import status as s
 from fetchd.protocol.errors import MEANINGS
-from fetchd.protocol.job import State
+from fetchd.protocol.job import Reason, State
 from fetchd.protocol.version import PROTOCOL
 
 from .sample_jobs import (
@@ -254,7 +255,7 @@ REPLY_BODIES: list[tuple[str, object]] = [
     ("workspaces, none", c.WorkspaceList(workspaces=[])),
     (
         "status",
-        c.DaemonStatus(
+        s.DaemonStatus(
             pid=4242,
             version="0.1.0",
             epoch=EPOCH,
@@ -266,11 +267,21 @@ REPLY_BODIES: list[tuple[str, object]] = [
             sockets={"control": "ipc:///run/fetchd/control", "events": "ipc:///run/fetchd/events"},
             sandbox={"landlock": "abi 7", "seccomp": "filter"},
             workers=[
-                c.WorkerStatus(slot=0, state="busy", pid=4250, job="import-1"),
-                c.WorkerStatus(slot=1, state="empty", pid=None, job=None),
+                s.WorkerStatus(slot=0, state="busy", pid=4250, job="import-1"),
+                s.WorkerStatus(slot=1, state="empty", pid=None, job=None),
             ],
             counts={"queued": 3, "running": 1},
             loop_p99=0.00125,
+            held=[
+                s.Held(
+                    kind="area",
+                    name="/data/.fetchd/one",
+                    reason=Reason.DISK,
+                    since=TIME,
+                    detail="disk_full: 12 MB are free, and 256 MB are to stay free",
+                ),
+                s.Held(kind="owner", name="uid:1000", reason=Reason.USER, since=TIME, detail=""),
+            ],
         ),
     ),
     (

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fetchd.protocol import codec, control, events, job, paths, version
+from fetchd.protocol import codec, control, events, job, paths, status, version
 from fetchd.protocol.errors import MEANINGS, Code
 
 from . import make_vectors, samples
@@ -18,7 +18,7 @@ SPEC = (make_vectors.VECTORS.parent / "SPEC.md").read_text(encoding="utf-8")
 
 PUBLIC: dict[str, type[msgspec.Struct]] = {
     name: struct
-    for module in (control, events, job)
+    for module in (control, events, job, status)
     for name, struct in vars(module).items()
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct) and struct is not msgspec.Struct
 }

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fetchd.protocol import codec, control, events, job
+from fetchd.protocol import codec, control, events, job, status
 from fetchd.protocol.errors import ProtocolError
 
 from . import make_vectors
@@ -14,7 +14,7 @@ from . import make_vectors
 EXACT = ("headers", "requests", "replies", "errors", "events")
 KINDS: dict[str, type[msgspec.Struct]] = {
     struct.__name__: struct
-    for module in (control, events, job)
+    for module in (control, events, job, status)
     for struct in vars(module).values()
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct) and struct is not msgspec.Struct
 }
@@ -58,7 +58,7 @@ def test_every_message_has_a_vector() -> None:
     seen = {vector["kind"] for param in load(*EXACT) for vector in param.values}
     nested = {
         "NewJob", "Accepted", "Outcome", "WorkerStatus", "JobSpec", "JobError", "Cleanup", "Slots",
-        "PastEvent", "WorkspaceInfo",
+        "PastEvent", "WorkspaceInfo", "Held",
     }  # fmt: skip
     assert seen | nested == KINDS.keys() - {"Verb"}  # no message, what five of them have in common
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fetchd.client import Client, Job
-from fetchd.protocol.control import DaemonStatus
 from fetchd.protocol.job import JobSnapshot
+from fetchd.protocol.status import DaemonStatus
 
 from .daemon import DaemonProcess
 from .wait import Deadline, Watch
