@@ -6,8 +6,8 @@
 A daemon runs six jobs: a fresh one with a checksum, one to be resumed, one to be renamed, one to overwrite a
 file, one on another mount, one to be cancelled. The N-th call of a kind, counted over all its processes,
 kills its process, or fails once, or (with +) it and all later ones fail until a moment after. A daemon that
-ends is started again. Every job has to come to its right end, and nothing may be left. Needs root; exit status 1:
-faults, 77: not here.
+ends is started again. Every job has to come to its right end, and nothing may be left. Needs root; exit
+status 1: faults, 77: not here.
 """
 
 import argparse
