@@ -133,9 +133,10 @@ class Areas:
                 return
             # whoever comes in between finds a directory missing, and `open` makes it again
             with contextlib.suppress(OSError):
-                os.rmdir(f"{area}/rooms")
-                os.rmdir(f"{area}/jobs")
-                os.unlink(f"{area}/lock")
+                for part, remove in (("rooms", os.rmdir), ("jobs", os.rmdir), ("lock", os.unlink)):
+                    # an earlier try may have come so far
+                    with contextlib.suppress(FileNotFoundError):
+                        remove(f"{area}/{part}")
                 self._unlock(area)
                 os.rmdir(area)
                 os.rmdir(os.path.dirname(area))

@@ -184,6 +184,10 @@ class Scenario:
                 ]
             return [*self.life.faults, f"{type(error).__name__}: {error}; {states}"]
         self.life.end()
+        if self.wrong.hit and [*self._left()]:
+            # a last step may have failed where nothing came after it: the next life has to make it good
+            self.life = Life(self.daemon)
+            self.life.end()
         return [*faults, *self.life.faults, *self._left()]
 
     def _work(self) -> Iterator[str]:
