@@ -16,8 +16,7 @@ print(struct.unpack("hhqqi", fcntl.fcntl(fd, fcntl.F_GETLK, asked))[0] == fcntl.
 
 
 def test_a_database_that_is_opened_again_is_known_to_be_in_use(downloads: Path) -> None:
-    """Closing any descriptor of a file drops all POSIX locks of the process on it (fcntl(2)). The next process
-    to come would then cut off the index under our hands, and SIGBUS would be the end."""
+    """Closing any descriptor of a file drops all POSIX locks that the process has on it (fcntl(2))."""
     for _ in range(2):
         database = Database(downloads)
         try:
