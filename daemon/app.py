@@ -27,8 +27,10 @@ from fetchd.protocol.version import __version__
 
 from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings
 from .events.publisher import Publisher
-from .queries import Handlers, loaded, store_handlers
-from .renewal import Renewal
+from .housekeeping import Housekeeping
+from .keeping import Keeper
+from .queries import Handlers, store_handlers
+from .renewal import Renewal, sound
 from .router.control import Control
 from .router.desk import Facts, Outside
 from .router.engine import Engine
@@ -46,6 +48,7 @@ from .service.signals import Signals
 from .sources import Sources, bring_home
 from .store.database import Database
 from .store.reader import Reader
+from .store.schema import DamagedError
 from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.assignment import Settings as CrewSettings
@@ -59,7 +62,7 @@ from .transfer.schemes import installed_schemes
 
 logger = logging.getLogger("fetchd")
 
-PRELOAD = (entry.WORKER, entry.READER, "fetchd.daemon.service.warm")
+PRELOAD = (entry.WORKER, entry.READER, entry.BACKUP, "fetchd.daemon.service.warm")
 CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
@@ -95,6 +98,7 @@ class App:
             logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
             ready()
             self.notifier.ready(f"serving {self.state}")
+            self.keeper.start(self.config.backup_interval)
             self.loop.run()
             self.notifier.stopping()
             self.waits.end_all()
@@ -120,20 +124,14 @@ class App:
         # it imports its modules while we open the database
         self.spawner.start()
         self.ballast = Ballast(self.state / "ballast", fitting(self.state))
-        self.store = Store(self.state)
+        self.store = Store(self.state, self.ballast)
         keep(self.store.close)
         database = self.store.database
         self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
         keep(self.areas.close)
         self.helpers = Helpers()
         keep(self.helpers.close)
-        self.space = Space(
-            state=self.state,
-            ballast=self.ballast,
-            helpers=self.helpers,
-            check_mount=self.areas.check,
-            min_free=self.config.min_free,
-        )
+        self.space = Space(self.state, self.ballast, self.helpers, self.areas.check, self.config.min_free)
         self.workspaces = Workspaces(self.boot, self.areas.check, self.space.fit)
         self.context: zmq.Context[Any] = zmq.Context()
         keep(self.context.destroy)
@@ -172,7 +170,8 @@ class App:
 
     def _begin(self) -> None:
         """The core and what carries out its commands."""
-        core = self._core(self._load(self.store.database))
+        core = self._core(sound(self.store.database, self._load))
+        self._renamed()
         self.engine = Engine(core, self.store.commit, self._commit_failed)
         self.crew = Crew(
             settings=self._crew_settings(),
@@ -211,9 +210,28 @@ class App:
             helpers=self.helpers,
             loop=self.loop,
             store=self.store,
+            quiet=lambda: all([self.sources.close(), self.keeper.end()]),
             load=self._load,
-            begin=lambda found: self.engine.revive(self._core(found)),
+            begin=self._begin_anew,
         )
+        self.reader.damaged = lambda text: self.renewal.failed(DamagedError(text))
+        self.keeper = Keeper(
+            state=self.state,
+            spawner=self.spawner,
+            helpers=self.helpers,
+            loop=self.loop,
+            lock=self.lock,
+            revision=lambda: self.engine.core.ledger.revision,
+            damaged=self.renewal.failed,
+        )
+        self.housekeeping = Housekeeping(
+            engine=self.engine,
+            store=self.store,
+            loop=self.loop,
+            failed=self.renewal.failed,
+            history=lambda: self.config.keep_history,
+        )
+        self.store.full = self.space.full
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()
@@ -224,7 +242,18 @@ class App:
         """Bring workspaces home, and what the core starts from. Nobody acts for another core any more."""
         self.workspaces.forget_rooms()
         bring_home(self.areas, database)
-        return database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        loaded = database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        self.lineage = database.identity("lineage", 8).hex()
+        database.settle_restore()
+        return loaded
+
+    def _renamed(self) -> None:
+        """Tell everybody the lineage that the database has now."""
+        self.control.lineage = self.facts.lineage = self.lineage
+
+    def _begin_anew(self, loaded: Loaded) -> None:
+        self._renamed()
+        self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
         return Core(self._settings(), loaded)
@@ -293,7 +322,7 @@ class App:
         loop.add(self.signals.fd, self._signalled)
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
         self.mailboxes.watch()
-        loop.every(MINUTE, self._prune)
+        loop.every(MINUTE, self.housekeeping.do)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
 
@@ -336,6 +365,8 @@ class App:
         self.crew.settings = self._crew_settings()
         self.space.min_free = fresh.min_free
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
+        if "backup_interval" in changed:
+            self.keeper.configure(fresh.backup_interval)
         self.engine.feed(inputs.Configure(self._settings()))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         answer = Reloaded(
@@ -349,20 +380,6 @@ class App:
         self.publisher.announce(event, body)
         final = event.job.terminal
         self.waits.changed(event.job.id, event.revision, final=final)
-
-    def _prune(self) -> None:
-        wall = time.time_ns() // 1000
-        self.engine.feed(inputs.Overdue((), more=True))
-        self.store.call(
-            lambda database: database.prune(wall), loaded(lambda _none: None, self.renewal.failed)
-        )
-        self.store.call(
-            lambda database: database.expired(wall, 500),
-            loaded(
-                lambda rows: self.engine.feed(inputs.Expired(tuple(rows))) if rows else None,
-                self.renewal.failed,
-            ),
-        )
 
     # trouble and the end
 
@@ -380,3 +397,4 @@ class App:
         while not (self.crew.empty and self.helpers.idle()) and boot_time() < until:
             self.loop.turn(max(0.0, (until - boot_time()) / 1e6))
         self.sources.close()
+        self.keeper.end()

@@ -36,6 +36,13 @@ class ConfigError(Exception):
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
+class History(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long finished jobs are known: for `age` seconds, and the newest `count` of them; 0: any."""
+
+    age: Annotated[float, Meta(ge=0, le=100 * 366 * 86400)] = 90 * 86400.0
+    count: Annotated[int, Meta(ge=0, le=MAX_INT)] = 100_000
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit.
 
@@ -51,6 +58,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_timeout: Seconds = 30.0
     hang_timeout: Annotated[float, Meta(ge=1, le=86400)] = 30.0
     keep_failed: Annotated[float, Meta(ge=0, le=366 * 86400)] = 86400.0
+    keep_history: History = History()
+    backup_interval: Annotated[float, Meta(ge=0, le=366 * 86400)] = 3600.0
     cleanup: Cleanup = Cleanup()
     ca_bundle: str = ""
     host_connections: Annotated[int, Meta(ge=1, le=512)] = 16
@@ -71,6 +80,8 @@ IN_FORCE: dict[str, Literal["live", "next_worker"]] = {
     "idle_timeout": "live",
     "hang_timeout": "live",
     "keep_failed": "live",
+    "keep_history": "live",
+    "backup_interval": "live",
     "cleanup": "live",
     "ca_bundle": "next_worker",
     "host_connections": "live",

@@ -332,12 +332,21 @@ def check_staging(house: House) -> Iterator[Finding]:
     yield Finding("staging", "ok", text + "; fetchd workspace ls says whose")
 
 
+def check_database(house: House) -> Iterator[Finding]:
+    """Backups of the database, and what had to be repaired."""
+    from .store import health
+
+    for level, message, advice in health.look(house.state):
+        yield Finding("database", level, message, advice)
+
+
 CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
     "config": check_config,
     "open files": check_limits,
     "state": check_state,
     "sockets": check_sockets,
     "daemon": check_daemon,
+    "database": check_database,
     "inotify": check_inotify,
     "files": check_files,
     "sandbox": check_sandbox,

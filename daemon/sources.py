@@ -128,10 +128,11 @@ class Sources:
         self._child = None
         self.reader.lost()
 
-    def close(self) -> None:
-        """End the reading helper."""
+    def close(self) -> bool:
+        """End the reading helper; whether there is none any more. The next one to ask starts another."""
         if self._child is not None:
             self._child.kill()
+        return self._child is None
 
 
 def _noted(_result: None, error: BaseException | None) -> None:

@@ -18,8 +18,8 @@ from .control import Caller, Control
 from .engine import Engine, moment
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not change while the daemon lives."""
+class Facts(msgspec.Struct, kw_only=True):
+    """What does not change while the daemon lives, but for the lineage, where a backup is restored."""
 
     epoch: str
     lineage: str

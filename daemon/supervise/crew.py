@@ -236,7 +236,7 @@ class Crew:
             except ProtocolError:
                 hidden = None
             if hidden is None:
-                self._refuse(member, job, Code.INTERNAL, "the secrets of the job cannot be read")
+                self._refuse(member, job, Code.SECRETS_GONE, "the secrets of the job cannot be read")
             else:
                 self._prepare(member, job, hidden)
 
