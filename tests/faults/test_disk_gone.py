@@ -120,7 +120,7 @@ def test_a_file_system_that_is_taken_away_under_a_running_job(
         gate.open()
         all_held([second])
         assert list(point.iterdir()) == []
-        assert not first.snapshot().terminal
+        assert first.snapshot().state is State.RUNNING
         with bound(disk, point):
             delivered([first, second])
         assert sorted(path.name for path in disk.iterdir()) == ["first", "second"]
@@ -136,6 +136,7 @@ def test_a_restart_without_the_disk(daemon: DaemonProcess, origin: Origin, disk:
             job = client.submit(url, directory=point, id="job")
             until(job, lambda s: s.bytes >= SIZE // 2)
         daemon.kill()
+        daemon.wait_all_gone()
     gate.open()
     daemon.start()
     with daemon.client() as client:
