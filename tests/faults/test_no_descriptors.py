@@ -1,21 +1,21 @@
-"""A supervisor without descriptors: jobs wait and complete, none fails, whatever it takes the process along."""
+"""A supervisor without descriptors: jobs wait and complete, none fails, also where the process does not last."""
 
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
-from support.look import until, worker_of
+from support.look import worker_of
 from support.origin import Origin, Resource
-from support.wait import process_exit
+from support.wait import Deadline, process_exit
 
-from fetchd.client import Client
-from fetchd.protocol.job import State
+from fetchd.client import Client, Job
+from fetchd.protocol.job import JobSnapshot, State
 
 SIZE = 100_000
 
@@ -31,6 +31,21 @@ def starved(daemon: DaemonProcess) -> Iterator[None]:
     finally:
         if supervisor.is_running():
             supervisor.rlimit(resource.RLIMIT_NOFILE, before)
+
+
+class Seen:
+    """The events of a job, watched from now on: later a new connection could not be taken."""
+
+    def __init__(self, job: Job) -> None:
+        self._events = job.events()
+        next(self._events)
+
+    def until(self, wanted: Callable[[JobSnapshot], bool], timeout: float = 60.0) -> None:
+        deadline = Deadline(timeout)
+        for event in self._events:
+            deadline.left("the job to be as wanted")
+            if event.snapshot is not None and wanted(event.snapshot):
+                return
 
 
 def submit(client: Client, origin: Origin, downloads: Path, count: int) -> list[str]:
@@ -60,11 +75,10 @@ def test_jobs_wait_for_descriptors(make_daemon: type[DaemonProcess], origin: Ori
         held = client.submit(url, directory=downloads, id="held")
         gate.wait_arrived()
         ids = submit(client, origin, downloads, 8)
+        seen = Seen(client.get(ids[0]))
         with starved(daemon):
             gate.open()
-            until(
-                client.get(ids[0]), lambda s: s.error is not None and s.error.code == "exhausted", timeout=60
-            )
+            seen.until(lambda s: s.error is not None and s.error.code == "exhausted")
             for name in ids:
                 assert client.get(name).snapshot().state is not State.FAILED
         delivered(client, ids, downloads)
@@ -78,10 +92,11 @@ def test_workers_that_cannot_be_replaced(daemon: DaemonProcess, origin: Origin, 
         held = client.submit(url, directory=downloads, id="held")
         gate.wait_arrived()
         worker = worker_of(client, "held")
+        seen = Seen(held)
         with starved(daemon):
             os.kill(worker, signal.SIGKILL)
             process_exit(worker, 10)
-            until(held, lambda s: s.state is not State.RUNNING)
+            seen.until(lambda s: s.state is not State.RUNNING)
         gate.open()
         assert sha256_file(held.result(timeout=90).path) == sha256_of(SIZE, 99)
 

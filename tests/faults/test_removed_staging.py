@@ -19,13 +19,11 @@ def test_the_staging_directory_is_removed_under_running_jobs(
     """Their workers go on writing to what has no name any more, and are replaced: they have no room."""
     gate = origin.gate()
     with daemon.client() as client:
-        jobs = [
-            client.submit(
-                origin.add(f"/f{n}", Resource(size=SIZE, seed=n), "hold", times=1, after=SIZE // 2, gate=gate),
-                directory=downloads, id=f"f{n}",
-            )
-            for n in range(3)
-        ]  # fmt: skip
+        jobs = []
+        for n in range(3):
+            resource = Resource(size=SIZE, seed=n)
+            url = origin.add(f"/f{n}", resource, "hold", times=1, after=SIZE // 2, gate=gate)
+            jobs.append(client.submit(url, directory=downloads, id=f"f{n}"))
         for job in jobs:
             until(job, lambda s: s.bytes >= SIZE // 4)
         workers = {worker_of(client, job.id) for job in jobs}
