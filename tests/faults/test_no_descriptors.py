@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,9 @@ def test_a_client_that_comes_without_descriptors(
         gate.wait_arrived()
         submit(client, origin, downloads, 4)
     pid = daemon.pid
-    with starved(daemon), daemon.client() as client:
+    path = daemon.endpoint.control.removeprefix("ipc://")
+    with starved(daemon), socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(path)
         try:
             # it cannot answer; what it does instead is up to the library
             process_exit(pid, 5)
