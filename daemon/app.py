@@ -124,20 +124,14 @@ class App:
         # it imports its modules while we open the database
         self.spawner.start()
         self.ballast = Ballast(self.state / "ballast", fitting(self.state))
-        self.store = Store(self.state)
+        self.store = Store(self.state, self.ballast)
         keep(self.store.close)
         database = self.store.database
         self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
         keep(self.areas.close)
         self.helpers = Helpers()
         keep(self.helpers.close)
-        self.space = Space(
-            state=self.state,
-            ballast=self.ballast,
-            helpers=self.helpers,
-            check_mount=self.areas.check,
-            min_free=self.config.min_free,
-        )
+        self.space = Space(self.state, self.ballast, self.helpers, self.areas.check, self.config.min_free)
         self.workspaces = Workspaces(self.boot, self.areas.check, self.space.fit)
         self.context: zmq.Context[Any] = zmq.Context()
         keep(self.context.destroy)
@@ -237,9 +231,7 @@ class App:
             failed=self.renewal.failed,
             history=lambda: self.config.keep_history,
         )
-        self.store.full = lambda: self.engine.feed(
-            inputs.SpaceFound("", 0, 1, "the state directory's file system is full")
-        )
+        self.store.full = self.space.full
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()

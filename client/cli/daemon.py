@@ -119,10 +119,11 @@ def status(as_json: bool, socket: str | None) -> None:
     if as_json:
         print_json(status_json(answer))
     else:
-        describe(_lines(answer))
+        describe(status_lines(answer))
 
 
-def _lines(status: DaemonStatus) -> list[tuple[str, str]]:
+def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
+    """The status for people, as (name, value); nothing in it can act on a terminal."""
     workers = [
         f"{w.slot}: {text.clean(w.state)}"
         + (f", pid {w.pid}" if w.pid is not None else "")

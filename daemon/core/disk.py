@@ -66,6 +66,11 @@ def key_of(area: str) -> GateKey:
     return GateKey("area", area, Reason.DISK) if area else GateKey("daemon", "", Reason.DISK)
 
 
+def closed(core: "Core", area: str) -> bool:
+    """Whether what is staged in an area is held, by its own disk or by that of the state directory."""
+    return any(core.gates.get(key_of(name)) is not None for name in (area, ""))
+
+
 def start(core: "Core") -> None:
     """Look at once at what an earlier life has found to be full."""
     for gate in core.gates:
@@ -100,7 +105,10 @@ def space_found(core: "Core", event: inputs.SpaceFound, now: Moment) -> None:
     """What was found out about the room on a file system."""
     area = core.disks.areas.get(event.area)
     if area is None:
-        return
+        if event.area or not (event.trouble or event.free < event.reserve):
+            return
+        # nobody asked: the database has found no room
+        area = watch(core, "")
     area.due = now.mono + SECOND
     headroom = event.free - event.reserve
     if core.gates.get(key_of(event.area)) is None:

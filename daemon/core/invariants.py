@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fetchd.protocol.job import State
 
+from . import disk
 from .slot import Run
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def _check_runs(core: "Core") -> None:
         allowed = (State.PAUSED, State.QUEUED) if run.stop == "pause" else ATTEMPTED
         assert job.state in allowed, f"{job_id} runs and is {job.state}"
         held = run.slot is not None and core.pool.slots[run.slot].run is run
+        full = disk.closed(core, job.area)
+        assert not (held and full) or run.stop is not None, f"{job_id} runs on a disk that is full"
         assert held != run.finished, f"{job_id} runs nowhere"
 
 

@@ -239,8 +239,10 @@ def test_what_others_know_us_by_stays(state: Path) -> None:
     db = Database(state)
     before = {key: db.identity(key) for key in ("instance", "hash_key", "lineage")}
     shutil.rmtree(state / "backups")
-    db.connection.execute("UPDATE jobs SET state = 'running', labels = x'c1' WHERE seq = 200")
-    db.suspect("a row")
+    db.checkpoint()
+    with open(state / "fetchd.db", "r+b") as file:
+        file.write(b"no database")
+    db.suspect("nothing can be read of it any more")
     db.reopen()
     check_restored(state, db, known=0)
     assert {key for key in before if db.identity(key) != before[key]} == {"lineage"}
@@ -349,7 +351,7 @@ def test_a_restore_that_is_broken_off_is_done_again(
 def commit_one_by_one(state: Path, damaged: int, *, again: bool = False) -> Database:
     """Ten commits in the log, the page of one of them damaged (-1: the header of the log).
 
-    `again`: then they are written back, and the damaged one is the first of another round.
+    `again`: then they are written back, and of another round there is nothing but the header.
     """
     db = Database(state)
     db.checkpoint()
@@ -359,6 +361,7 @@ def commit_one_by_one(state: Path, damaged: int, *, again: bool = False) -> Data
     for seq in range(1001, 1011):
         db.apply([*saved([job(seq)]), event(LAST + seq, job(seq))])
         ends.append(log.stat().st_size)
+    last_round = log.read_bytes()
     if again:
         db.checkpoint()
         db.apply(saved([job(1011)]))
@@ -367,6 +370,9 @@ def commit_one_by_one(state: Path, damaged: int, *, again: bool = False) -> Data
     db.close()
     (copy / "fetchd.db-shm").unlink()
     with open(copy / "fetchd.db-wal", "r+b") as file:
+        if again:
+            file.seek(32)
+            file.write(last_round[32:])
         file.seek(18 if damaged < 0 else ends[damaged] - 100)
         file.write(b"x")
     return Database(copy)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fetchd.client.cli import exits, output
+from fetchd.client.cli import daemon, exits, output
 from fetchd.client.jobs import RETRYABLE, failure
 from fetchd.client.session import Event
 from fetchd.protocol.errors import MEANINGS, Code, FetchdError
@@ -31,17 +31,28 @@ def test_job_json_has_the_promised_fields() -> None:
     assert fields["state"] == "failed"
 
 
-def test_status_json_has_the_promised_fields() -> None:
-    status = DaemonStatus(
+def daemon_status() -> DaemonStatus:
+    return DaemonStatus(
         pid=1, version="0", epoch="e", lineage="l", revision=2, state_dir="/s", started=TIME, draining=False,
         sockets={"control": "ipc:///c", "events": "ipc:///e"}, sandbox={}, counts={"queued": 1}, loop_p99=0.1,
         workers=[WorkerStatus(slot=0, state="idle", pid=2, job=None)],
         held=[Held(kind="daemon", name="", reason=Reason.DISK, since=TIME, detail="disk_full: no room")],
     )  # fmt: skip
+
+
+def test_status_json_has_the_promised_fields() -> None:
+    status = daemon_status()
     fields = json.loads(json.dumps(output.status_json(status)))
     assert set(STATUS_FIELDS.split(", ")) <= set(fields)
     assert {"slot", "pid", "job"} <= set(fields["workers"][0])
     assert fields["held"][0]["since"] == "2026-11-20T16:00:00.000000Z"
+
+
+def test_the_status_tells_what_is_held() -> None:
+    held = [value for name, value in daemon.status_lines(daemon_status()) if name == "held"]
+    assert len(held) == 1
+    assert held[0].startswith("everything, disk, since ")
+    assert held[0].endswith(": disk_full: no room")
 
 
 def test_event_json_has_the_promised_fields() -> None:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from random import Random
 
 from fetchd.daemon.core import inputs
-from fetchd.protocol.job import Cleanup, State
+from fetchd.protocol.job import Cleanup, Reason, State
 from fetchd.protocol.mailbox import Options
 
 from . import clients
-from .make import SECOND
+from .disks import OTHER
+from .make import AREA, SECOND
 from .simulator import Simulation
 from .workers import Worker
 
@@ -37,6 +38,7 @@ def step(sim: Simulation, jobs: int, lanes: int) -> None:
         (0.7, lambda: pass_time(sim, rng)),
         (sim.faults / 4, lambda: sim.turn(inputs.Drain(now=rng.random() < 0.2))),
         (sim.faults / 4, sim.crash),
+        (sim.faults / 3, lambda: sim.disks.change(rng)),
     ]
     if sim.asks:
         moves.append((0.3, lambda: sim.send(rng.choice(sim.asks))))
@@ -55,6 +57,8 @@ def work(sim: Simulation) -> list[tuple[float, Callable[[], None]]]:
         moves.append((4, lambda: sim.file_step(sim.rng.choice(list(sim.files)))))
     if sim.results:
         moves.append((4, lambda: sim.turn(sim.results.pop(sim.rng.randrange(len(sim.results))))))
+    if sim.disks.checks:
+        moves.append((1, lambda: sim.turn(sim.disks.answer(sim.rng))))
     if mail := [worker for worker in sim.pool.values() if worker.mail]:
         moves.append((8, lambda: read(sim, mail)))
     busy = [w for w in sim.pool.values() if w.alive and not w.mute]
@@ -82,6 +86,7 @@ def submit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
         own = Random(number if rng.random() < 0.98 else None)
         spec = {
             "job_id": f"j{number}", "host": f"h{own.randrange(lanes)}.test",
+            "area": own.choice([AREA, AREA, OTHER]),
             "priority": own.choice([0, 0, 5]), "if_exists": own.choice(POLICIES),
             "retries": own.choice([1, 3, 8]), "secrets": own.choice([None, None, b"secret"]),
             "cleanup": Cleanup(success=own.choice([None, None, False]), failure=own.choice([None, False])),
@@ -134,6 +139,7 @@ def pass_time(sim: Simulation, rng: Random) -> None:
 def rest(sim: Simulation) -> None:
     """Without any further fault, everything comes to an end, and the end is right."""
     sim.faults = sim.failures = 0.0
+    sim.disks.wrong.clear()
     come_to_rest(sim)
     sim.watch.at_rest(sim.store.jobs)
     # what was paused goes on, and what was kept is deleted at last
@@ -190,10 +196,10 @@ def come_to_rest(sim: Simulation, limit: int = 20_000) -> None:
 
 
 def unfinished(sim: Simulation) -> list[str]:
-    """What is neither over nor held by a user."""
+    """What is neither over nor held by a user; a full disk lets go by itself."""
     return [
         f"{job.id}: {job.state}" for job in sim.truth.values()
-        if sim.core.gates.shown(job)[0] is not State.PAUSED and not job.terminal
+        if sim.core.gates.shown(job) != (State.PAUSED, Reason.USER) and not job.terminal
     ]  # fmt: skip
 
 

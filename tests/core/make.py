@@ -36,13 +36,13 @@ def job(job_id: str = "job", seq: int = 1, **fields: Any) -> Job:
 
 def intake(
     job_id: str = "job", host: str = "a.test", secrets: bytes | None = None,
-    options: mailbox.Options = PLAIN, **spec: Any,
+    options: mailbox.Options = PLAIN, area: str = AREA, **spec: Any,
 ) -> Intake:  # fmt: skip
     """A checked job of a submit."""
     made = JobSpec(url=f"http://{host}/f", directory="/data", **spec)
     return Intake(
         id=job_id, spec=made, url=made.url, host=host, checksum=None, spec_hash=f"{spec}".encode(),
-        secrets=secrets, directory="/data", area=AREA, options=options,
+        secrets=secrets, directory="/data", area=area, options=options,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from fetchd.protocol.job import State
 from fetchd.protocol.mailbox import FINAL
 
 from .clients import Ask, Lookup, answered, look_up
+from .disks import FakeDisks
 from .make import AREA, SECOND, WALL
 from .store import Batch, FakeStore, Workspace
 from .watch import Watch
@@ -44,6 +45,7 @@ class Simulation:
         self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
         self.mono = 100 * SECOND
         self.store = FakeStore()
+        self.disks = FakeDisks()
         self.published: Counter[int] = Counter()
         self.workspaces: dict[str, Workspace] = {}
         self.asks: list[Ask] = []
@@ -70,6 +72,7 @@ class Simulation:
         self.pool: dict[tuple[int, int], Worker] = {}
         self.calls: deque[Callable[[], object]] = deque()
         self.replies: deque[object] = deque()
+        self.disks.checks.clear()
         self.in_flight: Batch | None = None
         self.pending = Batch()
         self.exited = False
@@ -142,6 +145,9 @@ class Simulation:
                 self.pending.durables.append(command)
             elif isinstance(command, c.Effect):
                 self.pending.effects.append(command)
+            elif isinstance(command, c.CheckSpace):
+                assert command.area not in self.disks.checks, "two questions about one file system"
+                self.disks.checks.append(command.area)
             elif isinstance(command, c.ProbeName):
                 self.files.setdefault(command.job.id, deque()).append(command)
             elif isinstance(command, c.LoadWindow | c.LoadLanes | c.LoadDue):
@@ -177,7 +183,7 @@ class Simulation:
                 self.execute(effect)
 
     def _commit(self, batch: Batch) -> object:
-        if self.rng.random() < self.faults / 20:
+        if self.rng.random() < self.faults / (4 if self.disks.code("") else 20):
             return None
         self.store.apply(batch.durables)
         return batch
@@ -226,6 +232,7 @@ class Simulation:
         elif isinstance(effect, c.Spawn):
             assert not any(w.alive for (slot, _), w in self.pool.items() if slot == effect.slot)
             worker = self.pool[effect.slot, effect.incarnation] = Worker(effect.slot, effect.incarnation)
+            worker.disks = self.disks
             if self.chance(0.5):
                 worker.die(inputs.Gone.SPAWN_FAILED)
             worker.mute = self.chance(0.3)
@@ -295,8 +302,7 @@ class Simulation:
             del self.files[job_id]
         assert isinstance(command, c.ProbeName | c.Seal | c.Publish | c.Clean | c.AssignJob)
         job = command.job
-        published = self.published[job.seq]
-        who: tuple[str, int] = job.id, job.attempt
+        published, who = self.published[job.seq], (job.id, job.attempt)
         lost, exists, broken = self.chance(0.6), self.chance(0.8), self.chance(0.1)
         if isinstance(command, c.ProbeName):
             taken = {name for name in command.names if self.chance(0.2)}
@@ -310,8 +316,11 @@ class Simulation:
             self.workspaces.pop(job.id, None)
         elif isinstance(command, c.AssignJob):
             self._prepare(command)
+        elif (code := self.disks.code(job.area)) is not None:
+            self.results.append(inputs.FileRefused(*who, code, ""))
         elif broken or (lost and not published):
-            self.results.append(inputs.FileRefused(*who, Code.IO_ERROR, "", lost=lost))
+            broke = self.rng.choice([Code.IO_ERROR, Code.EXHAUSTED])
+            self.results.append(inputs.FileRefused(*who, broke, "", lost=lost))
         elif isinstance(command, c.Seal):
             self.results.append(inputs.Sealed(*who, command.size, 7, 8))
         elif exists and not published:
@@ -333,11 +342,12 @@ class Simulation:
         if worker is None or not worker.alive:
             return
         worker.preparing = None
-        if worker.aborted or self.chance(0.6):
-            code = self.rng.choice([Code.IO_ERROR, Code.EXISTS, Code.EXISTS, Code.CONNECT])
-            worker.mail.append(
-                inputs.AssignRefused(worker.slot, worker.incarnation, job.id, job.attempt, code, "")
-            )
+        full, alone = self.disks.code(job.area), self.chance(0.2)
+        if worker.aborted or full or alone or self.chance(0.6):
+            some = self.rng.choice([Code.IO_ERROR, Code.EXHAUSTED, Code.EXISTS, Code.EXISTS, Code.CONNECT])
+            where = worker.slot, worker.incarnation, job.id, job.attempt
+            code = Code.DISK_FULL if alone else full or some
+            worker.mail.append(inputs.AssignRefused(*where, code, "", alone))
         else:
             worker.assign(command, deaf=self.chance(1))
 

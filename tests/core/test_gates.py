@@ -1,6 +1,7 @@
 """Gates: what they hold, and what is shown for a job behind one."""
 
 import pytest
+from msgspec.structs import replace
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.gates import Gate, GateKey, Gates, Kind
@@ -39,6 +40,15 @@ def test_what_is_shown(kind: Kind, reason: Reason, state: State) -> None:
     running = job(state=State.RUNNING, group="g")
     assert gates.shown(running) == (State.RUNNING, None), "only a queued job is held"
     assert Gates().shown(OURS) == (State.QUEUED, None)
+
+
+def test_a_disk_says_what_is_wrong_with_it() -> None:
+    def error(kind: Kind, reason: Reason, detail: str) -> tuple[str, str] | None:
+        return Gates((replace(gate(kind, reason), detail=detail),)).error(OURS)
+
+    assert error("area", Reason.DISK, "disk_full: a: b") == ("disk_full", "a: b")
+    assert error("owner", Reason.USER, "disk_full: a") is None
+    assert error("area", Reason.DISK, "") is None
 
 
 def test_two_reasons_are_two_gates() -> None:

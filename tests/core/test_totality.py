@@ -107,6 +107,28 @@ def completed() -> Walk:
     return walk
 
 
+def behind_a_full_disk() -> Walk:
+    walk = led("respond")()
+    walk.say(make.failed(Code.DISK_FULL, kept=500))
+    assert walk.core.shown(walk.job) == (State.PAUSED, Reason.DISK)
+    return walk
+
+
+def publish_held() -> Walk:
+    walk = led("seal")()
+    walk.do(inputs.FileRefused("job", 1, Code.DISK_GONE, ""))
+    assert walk.job.state is State.PUBLISHING
+    return walk
+
+
+def everything_held() -> Walk:
+    """The disk of the state directory is full, and the attempt is stopping."""
+    walk = led("respond")()
+    walk.do(inputs.SpaceFound("", 0, 1 << 20))
+    assert walk.core.runs["job"].stop == "yield"
+    return walk
+
+
 def cancelled_while_running() -> Walk:
     walk = led("respond")()
     walk.do(cancel("job"))
@@ -184,6 +206,9 @@ SITUATIONS: dict[str, Callable[[], Walk]] = {
     "cancelled before": only_in_the_store(state=State.CANCELLED),
     "unknown": unknown,
     "parked": parked,
+    "behind a full disk": behind_a_full_disk,
+    "publish held": publish_held,
+    "everything held": everything_held,
     "asked whether it is newer": conditional,
     "limited": limited,
     "too late, still ending": too_late,
@@ -222,6 +247,7 @@ REPORTS: list[mailbox.Report] = [
     make.failed(Code.CHECKSUM_MISMATCH, mixed=True),
     make.failed(Code.NOT_FOUND, source=1),
     make.failed(Code.CONNECT, source=31),
+    make.failed(Code.DISK_FULL, kept=500),
     mailbox.Finished(**WHO, size=1000),
     mailbox.Finished(**WHO, size=1),
     make.failed(Code.CONNECT),
@@ -283,7 +309,10 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
     lambda walk: inputs.Published("job", 9),
     lambda walk: inputs.FileRefused("job", 1, Code.IO_ERROR, "", lost=True),
     lambda walk: inputs.FileRefused("job", 1, Code.EXISTS, ""),
-    lambda walk: inputs.FileRefused("job", 1, Code.IO_ERROR, ""),
+    *[
+        lambda _walk, code=code: inputs.FileRefused("job", 1, code, "")
+        for code in (Code.IO_ERROR, Code.DISK_FULL, Code.EXHAUSTED)
+    ],
     *[
         lambda walk, slot=slot, old=old: inputs.WorkerReady(slot, incarnation(walk, slot) - old)
         for slot, old in ((0, 0), (0, 1), (99, 0), (-1, 0))
@@ -296,8 +325,9 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
     lambda walk: inputs.Violation(0, incarnation(walk, 0), "garbage"),
     *[
         lambda walk, code=code: inputs.AssignRefused(0, incarnation(walk, 0), "job", 1, code, "")
-        for code in (Code.IO_ERROR, Code.EXISTS, Code.CONNECT)
+        for code in (Code.IO_ERROR, Code.EXISTS, Code.CONNECT, Code.DISK_FULL)
     ],
+    lambda walk: inputs.AssignRefused(0, incarnation(walk, 0), "job", 1, Code.DISK_FULL, "", alone=True),
     *[lambda walk, said=said: inputs.WorkerReport(0, incarnation(walk, 0), said) for said in REPORTS],
 ]
 

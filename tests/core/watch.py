@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.job import Job
+from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 
+NO_FAILURE = (Code.DISK_FULL, Code.DISK_GONE, Code.EXHAUSTED)
 TERMINAL = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
@@ -74,6 +76,8 @@ class Watch:
             self.revived[old.seq] = self.now
         if old.state is State.PUBLISHING and new.state is State.QUEUED:
             self.reopened[old.seq] = self.now
+        if new.state is State.FAILED:
+            assert new.error_code not in NO_FAILURE, f"{old.id} has failed with {new.error_code}"
         if new.state is State.CANCELLED:
             assert self._ended(old), f"nobody cancelled {old.id}"
         if new.state is State.RUNNING:

@@ -10,11 +10,13 @@ from fetchd.daemon.core.job import Job, Ranges
 from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
+from .disks import FakeDisks
 from .make import VALIDATOR
 
 FAILURES = (
     Code.DNS, Code.CONNECT, Code.RESET, Code.SHORT_BODY, Code.RATE_LIMITED, Code.SERVER_ERROR, Code.NOT_FOUND,
     Code.TLS_CERT, Code.IO_ERROR, Code.UNAVAILABLE, Code.CHECKSUM_MISMATCH, Code.TOO_SLOW, Code.FORBIDDEN,
+    Code.EXHAUSTED,
 )  # fmt: skip
 SIZE = 4 << 20
 HALF = SIZE // 2
@@ -41,6 +43,7 @@ class Worker:
     mute: bool = False  # never comes up
     preparing: Job | None = None
     aborted: bool = False
+    disks: FakeDisks = field(default_factory=FakeDisks)
     holds: Job | None = None  # until the supervisor has read that it does not any more
 
     def step(self, rng: Random, faults: float, failures: float) -> None:
@@ -64,8 +67,8 @@ class Worker:
                 self._over(mailbox.Stopped(**name, bytes=self.bytes))
         elif self.asking:
             return
-        elif rng.random() < failures:
-            code = rng.choice(FAILURES)
+        elif (full := self.disks.code(job.area)) is not None or rng.random() < failures:
+            code = full or rng.choice(FAILURES)
             after = rng.choice([None, 0.0, 3.0, 30.0])
             which, mixed = rng.randrange(1 + len(job.options.mirrors)), rng.random() < 0.3
             self._over(

@@ -121,6 +121,7 @@ def test_damage_that_only_the_check_behind_the_start_finds(
     with closing(sqlite3.connect(daemon.state / "fetchd.db")) as connection:
         connection.execute("UPDATE jobs SET options = x'c1' WHERE seq = 7")
         connection.commit()
+    daemon.env["FETCHD_BACKUP_INTERVAL"] = "3600"
     daemon.restart()
     begun_anew(daemon)
     assert daemon.log().rindex("ready:") < daemon.log().index("is damaged")
@@ -133,14 +134,23 @@ def test_damage_that_only_the_check_behind_the_start_finds(
     assert "last repair: the database was damaged" in done.stdout
 
 
+@pytest.mark.parametrize("interval", ["0", "0.3"])
 def test_no_backup_without_a_change_and_none_where_it_is_off(
-    make_daemon: Callable[..., DaemonProcess], origin: Origin, downloads: Path
+    make_daemon: Callable[..., DaemonProcess], origin: Origin, downloads: Path, interval: str
 ) -> None:
-    daemon = make_daemon({"FETCHD_BACKUP_INTERVAL": "0"}).start()
+    daemon = make_daemon({"FETCHD_BACKUP_INTERVAL": interval}).start()
+    place = daemon.state / "backups"
     with daemon.client() as client:
         fill(client, origin, downloads)
-        assert client.status().pid == daemon.pid
-    assert not list(daemon.state.glob("backups/fetchd-*"))
+        if interval == "0":
+            place.mkdir(exist_ok=True)
+        else:
+            backed_up(daemon)
+        before = list(place.glob("fetchd-*"))
+        with Watch(place) as watch, pytest.raises(TimeoutError):
+            # one more may have been due when the last job came
+            watch.until(lambda: len({*place.glob("fetchd-*")} - {*before}) > 1, 2)
+        assert (interval == "0") == (list(place.glob("fetchd-*")) == [])
 
 
 def test_credentials_that_are_gone(
