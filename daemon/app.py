@@ -140,9 +140,7 @@ class App(Ground):
             failed=self.renewal.failed,
             history=lambda: self.config.keep_history,
         )
-        self.store.full = lambda: self.engine.feed(
-            inputs.SpaceFound("", 0, 1, "the state directory's file system is full")
-        )
+        self.store.full = self.space.full
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()

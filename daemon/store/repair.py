@@ -158,8 +158,8 @@ def _salvage(path: Path, into: sqlite3.Connection) -> None:
             meta = broken.execute(
                 "SELECT key, value FROM meta WHERE key IN ('instance', 'hash_key')"
             ).fetchall()
-            areas = broken.execute("SELECT path, time FROM areas").fetchall()
+            areas = broken.execute("SELECT path, time, mount FROM areas").fetchall()
         into.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
-        into.executemany("INSERT OR REPLACE INTO areas (path, time) VALUES (?, ?)", areas)
+        into.executemany("INSERT OR REPLACE INTO areas VALUES (?, ?, ?)", areas)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         logger.debug("nothing can be read of the damaged database: %s", error)

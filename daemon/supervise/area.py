@@ -161,11 +161,16 @@ class Areas:
             # whoever comes in between finds a directory missing, and `open` makes it again
             with contextlib.suppress(OSError):
                 # where something is parked it ends here
-                if os.path.lexists(f"{area}/parked"):
-                    os.rmdir(f"{area}/parked")
-                os.rmdir(f"{area}/rooms")
-                os.rmdir(f"{area}/jobs")
-                os.unlink(f"{area}/lock")
+                removals = (
+                    ("parked", os.rmdir),
+                    ("rooms", os.rmdir),
+                    ("jobs", os.rmdir),
+                    ("lock", os.unlink),
+                )
+                for part, remove in removals:
+                    # an earlier try may have come so far
+                    with contextlib.suppress(FileNotFoundError):
+                        remove(f"{area}/{part}")
                 self._unlock(area)
                 os.rmdir(area)
                 os.rmdir(os.path.dirname(area))

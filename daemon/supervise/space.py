@@ -62,7 +62,6 @@ class Space:
 
     def __init__(
         self,
-        *,
         state: Path,
         ballast: Ballast,
         helpers: Helpers,
@@ -92,6 +91,10 @@ class Space:
             self.feed(found if error is None else inputs.SpaceFound(area, 0, 0, str(error)))
 
         self._helpers.run(f"space {area}", lambda: self.measure(area), done)
+
+    def full(self) -> None:
+        """A commit found no room, and the ballast was given up for it."""
+        self.feed(inputs.SpaceFound("", 0, self._ballast.size, "the state directory's file system is full"))
 
     def measure(self, area: str) -> inputs.SpaceFound:
         """What there is now. The state directory has enough room only while its ballast is there."""

@@ -104,6 +104,19 @@ def test_an_area_is_kept_while_something_lies_in_it(areas: Areas, mount: Path, p
     assert list(mount.iterdir()) == []
 
 
+@pytest.mark.parametrize("gone", [("rooms",), ("rooms", "jobs"), ("rooms", "jobs", "lock")])
+def test_what_a_drop_that_failed_has_left_is_dropped(
+    areas: Areas, mount: Path, gone: tuple[str, ...]
+) -> None:
+    """An error between two of its steps must not keep the area there for ever."""
+    _, area = areas.for_directory(str(mount))
+    for part in gone:
+        (Path(area, part).unlink if part == "lock" else Path(area, part).rmdir)()
+    areas.drop_empty(area)
+    assert list(mount.iterdir()) == []
+    assert area not in areas.known()
+
+
 def test_the_default_area_stays(areas: Areas) -> None:
     areas.drop_empty(areas.default)
     assert os.path.isdir(areas.default)

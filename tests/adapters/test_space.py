@@ -38,10 +38,7 @@ class Stage:
         self.areas = Areas(self.state, "i", {})
         self.helpers = Helpers()
         self.ballast = Ballast(self.state / "ballast", fitting(self.state))
-        self.space = Space(
-            state=self.state, ballast=self.ballast, helpers=self.helpers, check_mount=self.areas.check,
-            min_free=0,
-        )  # fmt: skip
+        self.space = Space(self.state, self.ballast, self.helpers, self.areas.check, 0)
         self.found: list[inputs.Input] = []
         self.space.feed = self.found.append
 
@@ -98,10 +95,7 @@ def test_a_file_system_that_is_not_mounted(stage: Stage, downloads: Path) -> Non
     with bound(stage.mount, point):
         area = f"{point}/{HIDDEN}/i2"
         areas = Areas(downloads, "i2", {area: str(point)})
-        space = Space(
-            state=stage.state, ballast=stage.ballast, helpers=stage.helpers, check_mount=areas.check,
-            min_free=0,
-        )  # fmt: skip
+        space = Space(stage.state, stage.ballast, stage.helpers, areas.check, 0)
         assert space.measure(area).trouble == ""
         assert not Path(area).exists(), "to look is enough"
     assert f"{point} is not mounted" in space.measure(area).trouble
