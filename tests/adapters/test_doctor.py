@@ -120,7 +120,7 @@ def test_workspaces_that_lie_about(state: Path) -> None:
 
 
 def test_what_is_to_stay_free(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FETCHD_MIN_FREE", str(1 << 60))
+    monkeypatch.setenv("FETCHD_MIN_FREE", str(1 << 50))
     assert (found("space").level, "are to stay free" in found("space").message) == ("fail", True)
 
 
