@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import resource
-import shutil
 import signal
 import sqlite3
 import sys
@@ -178,10 +177,29 @@ def check_state(house: House) -> Iterator[Finding]:
             yield Finding("state", "warn", text, f"chmod 700 {state}")
         else:
             yield Finding("state", "ok", str(state))
-    free = shutil.disk_usage(house.ground).free
-    level: Level = "fail" if free < NO_SPACE else "warn" if free < LITTLE_SPACE else "ok"
+    yield from _space(house)
+
+
+def _space(house: House) -> Iterator[Finding]:
+    """How full its file system is, what is to stay free of it, and whether the database has its ballast."""
+    from .config import ConfigError, load
+    from .service.ballast import Ballast, fitting
+    from .supervise.space import look, shown
+
+    try:
+        room = look(str(house.ground), load(house.config, os.environ).min_free)
+    except ConfigError:
+        room = look(str(house.ground), None)
+    little = max(LITTLE_SPACE, 2 * room.reserve)
+    short = room.free < max(NO_SPACE, room.reserve)
+    level: Level = "fail" if short else "warn" if room.free < little else "ok"
     advice = None if level == "ok" else "make room: a full disk holds every download"
-    yield Finding("space", level, f"{free / (1 << 30):.1f} GiB are free at {house.ground}", advice)
+    text = f"{shown(room.free)} are free at {house.ground}, {shown(room.reserve)} are to stay free"
+    yield Finding("space", level, text, advice)
+    if (house.state / "fetchd.db").exists():
+        held = Ballast(house.state / "ballast", fitting(house.state)).held
+        yield Finding("ballast", "ok" if held else "warn", "is there" if held else "is missing",
+                      None if held else "a running daemon makes it again when there is room")  # fmt: skip
 
 
 def check_sockets(house: House) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from support.tmp import TempDir
 from fetchd.daemon import doctor
 from fetchd.daemon.doctor import Finding, examine
 from fetchd.daemon.service import report
+from fetchd.daemon.service.ballast import Ballast, fitting
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,6 +117,19 @@ def test_workspaces_that_lie_about(state: Path) -> None:
     (lying / "data").write_bytes(b"x" * 3_000_000)
     assert found("staging").message.startswith("1 workspaces with 2.9 MiB")
     assert (lying / "data").exists()
+
+
+def test_what_is_to_stay_free(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETCHD_MIN_FREE", str(1 << 50))
+    assert (found("space").level, "are to stay free" in found("space").message) == ("fail", True)
+
+
+def test_whether_the_ballast_is_there(state: Path) -> None:
+    assert of("ballast") == [], "no daemon has been here"
+    (state / "fetchd.db").touch()
+    assert (found("ballast").level, found("ballast").message) == ("warn", "is missing")
+    assert Ballast(state / "ballast", fitting(state)).restore()
+    assert found("ballast").level == "ok"
 
 
 def test_a_check_that_goes_wrong_is_a_finding(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_a_file_system_that_is_taken_away_under_a_running_job(
         assert first.snapshot().state is State.RUNNING
         with bound(disk, point):
             delivered([first, second])
-        assert sorted(path.name for path in disk.iterdir()) == ["first", "second"]
+        assert {path.name for path in disk.iterdir()} == {".fetchd", "first", "second"}
     assert len(origin.requests) == 2, "nothing was fetched twice"
 
 
