@@ -97,6 +97,7 @@ class Life:
         self.restarts = 0
         self.faults: list[str] = []
         self._ending = False
+        self._pause = threading.Event()
         self._start()
         self._thread = threading.Thread(target=self._keep, name="life")
         self._thread.start()
@@ -108,6 +109,7 @@ class Life:
             except StartError:
                 self.restarts += 1
                 processes.kill(self.daemon.family())
+                self._pause.wait(LIFTED_AFTER / 2)  # what does not let it start may be lasting
             else:
                 self.up.set()
                 return

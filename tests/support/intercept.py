@@ -179,13 +179,19 @@ def _paths(thread: int, arguments: list[int], places: int | PLACES) -> list[str]
 
 
 def _text(thread: int, address: int) -> str:
-    """A string in the memory of a process: read page by page, as the next one may not be there."""
+    """A string in the memory of a process: read page by page, as the next one may not be there.
+
+    ProcessLookupError where it has died meanwhile, and its memory is empty.
+    """
     data = b""
     fd = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         while b"\0" not in data:
             at = address + len(data)
-            data += os.pread(fd, 4096 - at % 4096, at)
+            piece = os.pread(fd, 4096 - at % 4096, at)
+            if not piece:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            data += piece
     finally:
         os.close(fd)
     return os.fsdecode(data[: data.index(b"\0")])
