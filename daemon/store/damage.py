@@ -7,6 +7,7 @@ it thoroughly first, and the mark goes when nothing was found.
 import contextlib
 import os
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -84,19 +85,17 @@ def check(connection: sqlite3.Connection, *, thorough: bool) -> None:
         probe(connection)
 
 
-def lost_commits(connection: sqlite3.Connection, database: Path) -> int:
+def lost_commits(database: Path) -> int:
     """How many commits lie in the log of an open database behind the last one that SQLite has taken.
 
     It takes a log up to the first frame whose checksum is wrong. Behind that there is at most one commit, the
     last one before a power cut, which nobody was told of; more were acknowledged and are damaged. Frames of
     earlier rounds of the log have other salts (https://www.sqlite.org/fileformat2.html, 4.1 and 4.2).
     """
-    log = Path(f"{database}-wal")
-    if not log.exists():
+    log, index = Path(f"{database}-wal"), _held(f"{database}-shm")
+    if index is None or not log.exists():
         return 0
-    # asked of SQLite: to close `-shm` here would drop the locks that keep others from truncating it
-    (_, taken, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    frame = max(0, taken)
+    frame = int.from_bytes(os.pread(index, 4, 16), sys.byteorder)
     with open(log, "rb") as file:
         header = file.read(32 + 24)
         # the first frame has the salts too, or older ones where the log had just begun anew
@@ -109,6 +108,21 @@ def lost_commits(connection: sqlite3.Connection, database: Path) -> int:
                 return lost
             lost += head[8:16] == salts and any(head[4:8])
             frame += 1
+
+
+def _held(path: str) -> int | None:
+    """The descriptor by which SQLite has a file open in this process.
+
+    To open and close one of our own would drop all our locks on the file (fcntl(2)): the next process to come
+    would find nobody there, cut the index off under our hands, and SIGBUS would be the end.
+    """
+    real = os.path.realpath(path)
+    for name in os.listdir("/proc/self/fd"):
+        # the one of the listing is gone by now
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/self/fd/{name}") == real:
+                return int(name)
+    return None
 
 
 def _is_whole(header: bytes) -> bool:
