@@ -29,7 +29,7 @@ from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings
 from .events.publisher import Publisher
 from .housekeeping import Housekeeping
 from .keeping import Keeper
-from .queries import Handlers, store_handlers
+from .queries import Handlers, loaded, store_handlers
 from .renewal import Renewal, sound
 from .router.control import Control
 from .router.desk import Facts, Outside
@@ -182,7 +182,11 @@ class App:
             workspaces=self.workspaces,
             open_area=self.areas.open,
             drop_area=self.areas.drop_empty,
-            load_secrets=lambda job, then: self.store.call(lambda database: database.secret(job), then),
+            # where they cannot be read the database is in trouble, and no job is to blame
+            load_secrets=lambda job, then: self.store.call(
+                lambda database: database.secret(job),
+                loaded(lambda payload: then(payload, None), self.renewal.failed),
+            ),
             feed=self.engine.feed,
         )
         self.delivery = Delivery(

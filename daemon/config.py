@@ -18,7 +18,7 @@ from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 
-RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "sim"})
+RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "fuzz_damage", "sim"})
 """`FETCHD_*` variables that are not keys of the file."""
 
 CA_BUNDLES = (

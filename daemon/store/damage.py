@@ -7,7 +7,6 @@ it thoroughly first, and the mark goes when nothing was found.
 import contextlib
 import os
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -85,17 +84,19 @@ def check(connection: sqlite3.Connection, *, thorough: bool) -> None:
         probe(connection)
 
 
-def lost_commits(database: Path) -> int:
+def lost_commits(connection: sqlite3.Connection, database: Path) -> int:
     """How many commits lie in the log of an open database behind the last one that SQLite has taken.
 
     It takes a log up to the first frame whose checksum is wrong. Behind that there is at most one commit, the
     last one before a power cut, which nobody was told of; more were acknowledged and are damaged. Frames of
     earlier rounds of the log have other salts (https://www.sqlite.org/fileformat2.html, 4.1 and 4.2).
     """
-    index, log = Path(f"{database}-shm"), Path(f"{database}-wal")
-    if not (index.exists() and log.exists()):
+    log = Path(f"{database}-wal")
+    if not log.exists():
         return 0
-    frame = int.from_bytes(index.read_bytes()[16:20], sys.byteorder)
+    # asked of SQLite: to close `-shm` here would drop the locks that keep others from truncating it
+    (_, taken, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    frame = max(0, taken)
     with open(log, "rb") as file:
         header = file.read(32 + 24)
         # the first frame has the salts too, or older ones where the log had just begun anew

@@ -51,7 +51,7 @@ def prepare(connection: sqlite3.Connection, state: Path, *, suspected: bool) -> 
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     if suspected:
         damage.check(connection, thorough=True)
-    if version == len(MIGRATIONS) and (lost := damage.lost_commits(state / "fetchd.db")) > 1:
+    if version == len(MIGRATIONS) and (lost := damage.lost_commits(connection, state / "fetchd.db")) > 1:
         # what is left is newer than any backup
         backup.make(state, of_old=True)
         raise DamagedError(f"its log is damaged, and the last {lost} commits are lost")

@@ -264,3 +264,19 @@ def test_a_restore_on_a_full_disk_waits_for_room(small: Path) -> None:
     db = Database(small)
     assert known(db) == 50
     db.close()
+
+
+def test_the_locks_on_the_index_of_the_log_are_kept(downloads: Path) -> None:
+    """Another process that gets this one truncates the index under our feet: the next commit is a SIGBUS."""
+    first = Database(downloads)
+    first.apply(saved([job(1)]))
+    state = shutil.copytree(downloads, downloads / "copy")
+    first.close()
+    db = Database(state)
+    body = """
+import fcntl
+with open(sys.argv[1] + "/fetchd.db-shm", "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+"""
+    assert "BlockingIOError" in run(body, state).stderr
+    db.close()
