@@ -19,7 +19,6 @@ import zmq
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
-from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
 from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
@@ -260,7 +259,7 @@ class App:
         self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
-        return Core(self._settings(), loaded)
+        return Core(core_settings(self.config, self.areas.default), loaded)
 
     def _crew_settings(self) -> CrewSettings:
         return CrewSettings(
@@ -272,9 +271,6 @@ class App:
             min_speed_time=self.config.min_speed_time,
             max_size=self.config.max_size,
         )
-
-    def _settings(self) -> CoreSettings:
-        return core_settings(self.config, self.areas.default)
 
     def _outside(self) -> Outside:
         return Outside(
@@ -371,7 +367,7 @@ class App:
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         if "backup_interval" in changed:
             self.keeper.configure(fresh.backup_interval)
-        self.engine.feed(inputs.Configure(self._settings()))
+        self.engine.feed(inputs.Configure(core_settings(self.config, self.areas.default)))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         answer = Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],
