@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
-from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
 from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
@@ -166,7 +165,7 @@ class App(Ground):
         self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
-        return Core(self._settings(), loaded)
+        return Core(core_settings(self.config, self.areas.default), loaded)
 
     def _crew_settings(self) -> CrewSettings:
         return CrewSettings(
@@ -180,9 +179,6 @@ class App(Ground):
             sandbox=self.config.sandbox,
             network=network(self.config),
         )
-
-    def _settings(self) -> CoreSettings:
-        return core_settings(self.config, self.areas.default)
 
     def _outside(self) -> Outside:
         return Outside(
@@ -281,7 +277,7 @@ class App(Ground):
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         if "backup_interval" in changed:
             self.keeper.configure(fresh.backup_interval)
-        self.engine.feed(inputs.Configure(self._settings()))
+        self.engine.feed(inputs.Configure(core_settings(self.config, self.areas.default)))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         answer = Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],

@@ -3,13 +3,17 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.mounts import bound
 
+from fetchd.daemon.core import commands, inputs
+from fetchd.daemon.supervise.delivery import Delivery
 from fetchd.daemon.supervise.workspace import RoomGoneError, Workspaces
 from fetchd.protocol.errors import Code, FetchdError
 
-from .staged import BOOT, CONTENT, House, no_descriptors
+from .staged import BOOT, CONTENT, House
 
 
 @pytest.fixture
@@ -70,12 +74,48 @@ def test_nothing_is_lost_with_a_mount_that_comes_back(house: House) -> None:
     assert house.workspaces.seal(job, len(CONTENT)).size == len(CONTENT)
 
 
-def test_what_cannot_be_removed_is_not_used(house: House) -> None:
-    """Removing takes descriptors; without any what a worker has left would be taken for sound."""
+def test_what_cannot_be_removed_is_not_used(house: House, downloads: Path) -> None:
     job = house.job()
-    here = house.prepared(job)
-    (here / "data").unlink()
-    (here / "data").symlink_to("elsewhere")
-    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+    data = house.prepared(job) / "data"
+    data.unlink()
+    data.mkdir()
+    with bound(downloads, data), pytest.raises(FetchdError, match="cannot be removed"):
         house.prepared(job)
-    assert not (house.prepared(job) / "data").is_symlink()
+    assert (house.prepared(job) / "data").is_file()
+
+
+class AtOnce:
+    """Helpers that do their work before they return."""
+
+    def run(
+        self, _key: str, function: Callable[[], Any], then: Callable[..., None], *, long: bool = False
+    ) -> None:
+        try:
+            result = function()
+        except Exception as error:
+            then(None, error)
+        else:
+            then(result, None)
+
+
+class Unmounted:
+    """Areas none of which is there."""
+
+    def check(self, area: str) -> None:
+        raise FetchdError(Code.DISK_GONE, f"{area} is not mounted")
+
+
+def test_nothing_is_published_under_a_mount_point(house: House) -> None:
+    """Neither is a name looked for there."""
+    job = house.sealed(directory=str(house.target / "new"))
+    fed: list[inputs.Input] = []
+    delivery = Delivery(
+        helpers=AtOnce(), workspaces=house.workspaces, areas=Unmounted(),  # type: ignore[arg-type]
+        reserved=lambda _directory, _names, then: then({}, None), feed=fed.append,
+    )  # fmt: skip
+    delivery.publish(commands.Publish(job))
+    delivery.probe(commands.ProbeName(job, ("f",)))
+    delivery.clean(commands.Clean(job))
+    assert [(type(event), event.code) for event in fed] == [(inputs.FileRefused, Code.DISK_GONE)] * 2  # type: ignore[union-attr]
+    assert list(house.target.iterdir()) == []
+    assert house.data(job).read_bytes() == CONTENT

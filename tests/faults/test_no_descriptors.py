@@ -50,6 +50,7 @@ class Seen:
             deadline.left("the job to be as wanted")
             if event.snapshot is not None and wanted(event.snapshot):
                 return
+        raise AssertionError("the job ended otherwise")
 
 
 def submit(client: Client, origin: Origin, downloads: Path, count: int) -> list[str]:

@@ -11,6 +11,7 @@ from support.origin import Origin, Resource
 from fetchd.protocol.job import State
 
 SIZE = 2_000_000
+ENDS = (State.WAITING, State.COMPLETED, State.FAILED)
 
 
 def test_the_staging_directory_is_removed_under_running_jobs(
@@ -29,13 +30,11 @@ def test_the_staging_directory_is_removed_under_running_jobs(
         workers = {worker_of(client, job.id) for job in jobs}
         shutil.rmtree(daemon.state / ".fetchd")
         gate.open()
-        for job in jobs:
-            until(job, lambda s: s.state not in (State.RUNNING, State.PUBLISHING))
         for number, job in enumerate(jobs):
-            if job.snapshot().state is State.WAITING:
+            while until(job, lambda s: s.state in ENDS, timeout=60).state is State.WAITING:
                 # it would go on by itself within a minute
                 job.retry()
-            assert sha256_file(job.result(timeout=90).path) == sha256_of(SIZE, number)
+            assert sha256_file(job.result(timeout=60).path) == sha256_of(SIZE, number)
         after = {worker.pid for worker in client.status().workers}
     assert not after & workers, "whoever has no room is of no use"
     assert sorted(path.name for path in downloads.iterdir()) == ["f0", "f1", "f2"]
