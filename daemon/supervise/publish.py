@@ -12,9 +12,9 @@ import shutil
 import stat
 
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
-from .faults import code_of
 from .mounts import same_mount
 from .workspace import LostError, home, opened
 
