@@ -27,6 +27,12 @@ MACHINES = {"x86_64": (0xC000003E, 317, X86_64), "aarch64": (0xC00000B7, 277, AA
 """By machine: what the kernel calls it (audit.h), the number of seccomp(2), the table of numbers."""
 
 CLONE_THREAD = 0x00010000
+TMPFILE = 0o20000000
+"""O_TMPFILE without O_DIRECTORY, of which it is a part."""
+
+FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX = 0x8901, 0x8902, 0x5412, 0x541C
+MSG_FASTOPEN = 0x20000000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_MM, PR_SET_PTRACER = 1, 4, 35, 0x59616D61
 F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY = 8, 10, 15, 1024, 1026
 SOCK_TYPE = 0xF
 
@@ -37,7 +43,7 @@ REFUSED = (
     "execve", "execveat", "fork", "vfork", "setns", "unshare", "pidfd_open", "pidfd_getfd",
     "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "kcmp", "process_madvise",
     "process_mrelease", "move_pages", "migrate_pages", "setpriority", "ioprio_set", "sched_setaffinity",
-    "mbind", "set_mempolicy", "setrlimit",
+    "mbind", "set_mempolicy", "setrlimit", "sched_setattr",
     # who we are
     "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid",
     "setgroups", "personality",
@@ -46,6 +52,8 @@ REFUSED = (
     "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
     "removexattrat", "utime", "utimes", "futimesat", "utimensat", "link", "linkat", "symlink",
     "symlinkat", "mknod", "mknodat", "truncate", "name_to_handle_at", "open_by_handle_at",
+    # it tells what happens in directories that cannot be read
+    "inotify_init", "inotify_init1", "inotify_add_watch",
     # file systems and the machine
     "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig",
     "fsmount", "fspick", "mount_setattr", "quotactl", "quotactl_fd", "swapon", "swapoff", "reboot",
@@ -59,6 +67,9 @@ REFUSED = (
     "bind", "listen", "accept", "accept4", "socketpair",
 )  # fmt: skip
 """Never `sched_setscheduler`: libzmq aborts where it is denied (it names its threads so)."""
+
+UNKNOWN = ("clone3", "openat2")
+"""What they ask for lies in memory. Who gets ENOSYS takes the kernel for an older one, and an older call."""
 
 
 class Check(NamedTuple):
@@ -78,10 +89,21 @@ def checks(pid: int) -> tuple[Check, ...]:
         Check("clone", 0, bit=CLONE_THREAD),
         Check("socket", 0, (socket.AF_INET, socket.AF_INET6)),
         Check("socket", 1, (socket.SOCK_STREAM, socket.SOCK_DGRAM), mask=SOCK_TYPE),
+        # Landlock governs TCP: neither MPTCP, nor a connection that begins with its data
+        Check("socket", 2, (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP)),
+        Check("sendto", 3, mask=MSG_FASTOPEN, denied=(MSG_FASTOPEN,)),
+        Check("sendmsg", 2, mask=MSG_FASTOPEN, denied=(MSG_FASTOPEN,)),
+        Check("sendmmsg", 3, mask=MSG_FASTOPEN, denied=(MSG_FASTOPEN,)),
+        # nor does it govern files without a name
+        Check("open", 1, mask=TMPFILE, denied=(TMPFILE,)),
+        Check("openat", 2, mask=TMPFILE, denied=(TMPFILE,)),
         Check("kill", 0, (pid,)),
         Check("tgkill", 0, (pid,)),
         Check("tkill", 0, ()),
         Check("prlimit64", 0, (0, pid)),
+        # a worker dies with its parent, and is seen
+        Check("prctl", 0, denied=(PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_MM, PR_SET_PTRACER)),
+        Check("ioctl", 1, denied=(FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX)),
         Check("fcntl", 1, denied=(F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY)),
     )
 
@@ -123,7 +145,7 @@ def assemble(architecture: int, table: dict[str, int], pid: int) -> bytes:
         (GREATER_EQUAL, 0, 1, X32),
         (RETURN, 0, 0, KILL_PROCESS),
     ]
-    for names, verdict in ((KILLED, KILL_PROCESS), (REFUSED, refuse), (("clone3",), ERRNO | errno.ENOSYS)):
+    for names, verdict in ((KILLED, KILL_PROCESS), (REFUSED, refuse), (UNKNOWN, ERRNO | errno.ENOSYS)):
         for name in names:
             if name in table:
                 code += [(EQUAL, 0, 1, table[name]), (RETURN, 0, 0, verdict)]

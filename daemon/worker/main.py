@@ -134,6 +134,7 @@ def main(start: mailbox.Start) -> None:
     child.settle(start.parent, Path(start.workers_lock), "fetchd-worker")
     threading.stack_size(STACK)
     room.furnish(Path(start.home))
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     layers = sandbox.enter(room.policy(start), start.sandbox)
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
@@ -144,6 +145,10 @@ def main(start: mailbox.Start) -> None:
     # libzmq connects in a thread of its own; once there is an answer it needs no other socket with a path
     decode(socket.recv(), mailbox.Admitted)
     layers |= sandbox.seal(start.sandbox)
+    # the log is not a worker's to empty or to forge; what it has to say goes into its reports
+    for standard in (1, 2):
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
     socket.send(encode(mailbox.Locked(layers=layers)))
     Worker(socket, start.ca_bundle, start.beat).run()
     context.destroy()
