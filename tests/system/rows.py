@@ -8,7 +8,7 @@ NOT_GOVERNED = "nothing"
 class Row(NamedTuple):
     """`answer` is the name of an error number, `done`, or for a deed the beginning of the job's error.
 
-    `note` says of what is not governed what bounds it. `harmless`: it succeeds where there is no sandbox.
+    `note` says of what is not governed what bounds it.
     """
 
     name: str
@@ -17,9 +17,7 @@ class Row(NamedTuple):
     layer: str
     note: str = ""
     deed: bool = False
-    place: str = "private"
     machine: str = ""
-    harmless: bool = False
 
     def fits(self, came: str) -> bool:
         """Whether what came of it is what the table says."""
@@ -99,7 +97,7 @@ ROWS: tuple[Row, ...] = (
     Row("limit_supervisor", "limit supervisor", "EPERM", "seccomp"),
     Row("bind_supervisor_to_a_processor", "bind supervisor to a processor", "EPERM", "seccomp"),
     Row("nice_of_supervisor", "nice of supervisor", "EPERM", "seccomp"),
-    Row("scheduling_of_supervisor", "scheduling of supervisor", "EPERM", "seccomp"),
+    Row("scheduling_of_supervisor", "scheduling of supervisor", "EPERM", "capabilities"),
     Row("outlive_the_supervisor", "outlive the supervisor", "EPERM", "seccomp"),
     Row("hide_from_the_watch", "hide from the watch", "EPERM", "seccomp"),
     Row("raise_own_limits", "raise own limits", "ValueError: not allowed to raise maximum limit", "limits"),
@@ -153,7 +151,7 @@ ROWS: tuple[Row, ...] = (
     Row("personality", "personality", "EPERM", "seccomp"),
     Row("memory_without_end", "memory without end", "ENOMEM", "limits"),
     Row("descriptors_without_end", "descriptors without end", "EMFILE", "limits"),
-    Row("lock_memory", "lock memory", "EPERM", "seccomp"),
+    Row("lock_memory", "lock memory", "EPERM", "limits"),
     Row("ptrace", "ptrace", "worker_died: the worker died: signal SIGSYS", "seccomp", deed=True),
     Row(
         "process_vm_readv",
@@ -209,7 +207,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "finish_twice",
         "finish twice",
-        "io_error: the file has 5 bytes, the worker said 0",
+        "io_error",
         "publisher",
         deed=True,
     ),
@@ -241,7 +239,7 @@ ROWS: tuple[Row, ...] = (
         "mailbox",
         deed=True,
     ),
-    Row("no_such_code", "no such code", "internal", "mailbox", deed=True),
+    Row("no_such_code", "no such code", "internal", "supervisor", deed=True),
     Row(
         "respond_twice",
         "respond twice",
@@ -259,7 +257,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "lock_again",
         "lock again",
-        "worker_killed: the worker was killed: protocol violation: locked is not to be said by a worker that is busy",
+        "worker_killed: the worker was killed: protocol violation: locked is not to be said",
         "mailbox",
         deed=True,
     ),

@@ -1,4 +1,4 @@
-"""A transfer that is out for mischief: installed as a plug-in, it runs in a real worker.
+"""What a transfer that is out for mischief tries: with `deeds` it is installed as one plug-in.
 
 `mischief://tries/NAME?JSON` makes every try of `TRIES` that is named under `tries`, and delivers a file with
 what came of each: `done`, or the name of an error number. Others (`DEEDS`) are done once and are answered by
@@ -8,7 +8,6 @@ the supervisor. The JSON, quoted, says what to aim at.
 import ctypes
 import errno
 import fcntl
-import json
 import mmap
 import os
 import resource
@@ -16,25 +15,12 @@ import signal
 import socket
 import stat
 import subprocess
-import threading
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from fetchd.daemon.sandbox.kernel import prctl, syscall
 from fetchd.daemon.sandbox.syscalls import AARCH64, X86_64
-from fetchd.daemon.transfer.api import Context, Transfer
-from fetchd.protocol.mailbox import (
-    Failed,
-    Finished,
-    Locked,
-    NotModified,
-    Progressed,
-    Restart,
-    Stopped,
-    Synced,
-    Validator,
-)
+from fetchd.daemon.transfer.api import Context
 
 NUMBERS = {"x86_64": X86_64, "aarch64": AARCH64}[os.uname().machine]
 
@@ -96,8 +82,8 @@ def read(path: str) -> None:
 # reading
 
 for name, target in {
-    "read_database": "database", "read_secrets": "secrets", "read_other_job": "other", "read_published": "published",
-    "read_private_file": "private",
+    "read_database": "database", "read_secrets": "secrets", "read_other_job": "other",
+    "read_published": "published", "read_private_file": "private",
 }.items():  # fmt: skip
     TRIES[name] = lambda aim, target=target: read(aim[target])
 for name, target in {"list_home": "home", "list_state": "state", "list_other_room": "other_room",
@@ -304,159 +290,12 @@ def descriptors_without_end(_: Aim) -> None:
             os.close(fd)
 
 
-TRIES["larger_than_max_size"] = lambda aim: os.pwrite(aim.context.sink.fd, b"x", 1 << 40)
-TRIES["more_than_the_disk"] = lambda aim: os.posix_fallocate(aim.context.sink.fd, 0, 1 << 60)
-TRIES["lock_memory"] = lambda _: (lambda libc: libc.mlockall(3) and _raise(ctypes.get_errno()))(
-    ctypes.CDLL(None, use_errno=True)
-)
+@a_try
+def lock_memory(_: Aim) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(3) != 0:
+        _raise(ctypes.get_errno())
 
 
 def _raise(number: int) -> None:
     raise OSError(number, os.strerror(number))
-
-
-# what ends the process (seccomp kills), or is for the supervisor to judge
-
-DEEDS["ptrace"] = lambda aim: call("ptrace", 16, aim.supervisor, 0, 0)
-DEEDS["process_vm_readv"] = lambda aim: call("process_vm_readv", aim.supervisor, None, 0, None, 0, 0)
-DEEDS["process_vm_writev"] = lambda aim: call("process_vm_writev", aim.supervisor, None, 0, None, 0, 0)
-DEEDS["bpf"] = lambda _: call("bpf", 0, None, 0)
-DEEDS["kexec_load"] = lambda _: call("kexec_load", 0, 0, None, 0)
-
-
-@a_deed
-def keep_a_descriptor(aim: Aim) -> None:
-    kept.append(os.open(aim.data, os.O_RDWR))
-
-
-@a_deed
-def keep_a_mapping(aim: Aim) -> None:
-    fd = os.open(aim.data, os.O_RDWR)
-    os.ftruncate(fd, 5)
-    kept.append(mmap.mmap(fd, 5))
-    os.close(fd)
-
-
-@a_deed
-def lie_about_the_size(aim: Aim) -> None:
-    os.ftruncate(aim.context.sink.fd, 0)
-
-
-def report(kind: type, aim: Aim, **fields: Any) -> None:
-    aim.context._send(kind(**{"job": aim.task.job, "attempt": aim.task.attempt} | fields))
-
-
-@a_deed
-def forge_a_report_of_another_job(aim: Aim) -> None:
-    report(Finished, aim, job=aim["other_job"], attempt=1, size=0)
-
-
-@a_deed
-def report_another_attempt(aim: Aim) -> None:
-    report(Progressed, aim, attempt=99, bytes=0, total=None, speed=None)
-
-
-DEEDS["finish_twice"] = lambda aim: [report(Finished, aim, size=0) for _ in range(2)]
-DEEDS["stopped_unasked"] = lambda aim: report(Stopped, aim, bytes=0)
-DEEDS["not_modified_unasked"] = lambda aim: report(NotModified, aim)
-DEEDS["restart_of_another_generation"] = lambda aim: report(Restart, aim, generation=77, why="")
-DEEDS["ranges_that_cannot_be"] = lambda aim: report(
-    Synced, aim, generation=aim.task.generation, ranges=[(5, 2), (1, 9)]
-)
-DEEDS["no_such_code"] = lambda aim: report(Failed, aim, code="evil", message="x" * 2000, bytes=0)
-DEEDS["respond_twice"] = lambda aim: aim.context.responded(
-    status=200, url=aim.task.url, total=5, kept=0, validator=Validator(), disposition=None
-)
-
-
-@a_deed
-def warn_without_end(aim: Aim) -> None:
-    for number in range(1000):
-        aim.context.warn("evil", f"{number}")
-
-
-def frames(aim: Aim, *sent: bytes) -> None:
-    """Let the loop of the worker, which has the socket, send this."""
-    aim.worker._say = lambda _report: aim.worker._socket.send_multipart(sent)
-    report(Progressed, aim, bytes=0, total=None, speed=None)
-    threading.Event().wait()
-
-
-DEEDS["lock_again"] = lambda aim: aim.context._send(Locked(layers={}))
-DEEDS["two_frames"] = lambda aim: frames(aim, b"a", b"b")
-DEEDS["no_message"] = lambda aim: frames(aim, b"\xc1 is nothing")
-DEEDS["huge_message"] = lambda aim: frames(aim, b"x" * (32 << 20))
-
-
-@a_deed
-def close_the_mailbox(aim: Aim) -> None:
-    aim.worker._say = lambda _report: aim.worker._socket.close(0)
-    report(Progressed, aim, bytes=0, total=None, speed=None)
-    threading.Event().wait()
-
-
-@a_deed
-def say_nothing(aim: Aim) -> None:
-    aim.worker._say = lambda _report: None
-    threading.Event().wait()
-
-
-@a_deed
-def spin(_: Aim) -> None:
-    while True:
-        pass
-
-
-@a_deed
-def endless_frames(aim: Aim) -> None:
-    """One message that never ends, written past the library, straight into the mailbox's socket."""
-    import gc
-
-    gc.disable()
-    for fd in range(3, 256):
-        try:
-            one = socket.socket(fileno=os.dup(fd))
-        except OSError:
-            continue
-        if one.family != socket.AF_UNIX:
-            one.close()
-            continue
-        one.setblocking(True)
-        piece = b"\x03" + (60_000).to_bytes(8, "big") + bytes(60_000)
-        while True:
-            one.sendall(piece)
-
-
-class Naughty(Transfer):
-    """Does what the URL says."""
-
-    def run(self, context: Context) -> int:
-        parts = urlsplit(context.task.url)
-        aim = Aim(context, json.loads(unquote(parts.query)))
-        validator = Validator(etag='"mischief"')
-        context.responded(
-            status=200, url=context.task.url, total=None, kept=0, validator=validator, disposition=None
-        )
-        context.sink.begin(validator, None, context.task.generation, ())
-        content = b"12345"
-        if parts.hostname == "tries":
-            outcomes = {name: outcome(TRIES[name], aim) for name in aim.aims["tries"]}
-            content = json.dumps(outcomes).encode()
-        context.sink.stripe(self).write(content)
-        if parts.hostname == "deed":
-            DEEDS[aim["deed"]](aim)
-        return len(content)
-
-    def close(self) -> None:
-        pass
-
-
-def outcome(attempt: Callable[[Aim], object], aim: Aim) -> str:
-    """What came of it."""
-    try:
-        attempt(aim)
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, str(error))
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "done"
