@@ -1,4 +1,4 @@
-"""Sockets that the service manager listens at for us (sd_listen_fds(3)): clients may connect before we run."""
+"""Sockets that the service manager listens at for us (sd_listen_fds(3)): clients may come before us."""
 
 import os
 import socket
@@ -44,6 +44,5 @@ def check(sockets: Mapping[Path, int], served: tuple[Path, ...]) -> None:
     """Raise `StartError` for a passed socket at a path that is not served."""
     for path in sockets:
         if path not in served:
-            raise StartError(
-                f"the service manager listens at {path}; served are {', '.join(map(str, served))}"
-            )
+            named = " and ".join(map(str, served))
+            raise StartError(f"the service manager listens at {path}; served are {named}")

@@ -78,7 +78,7 @@ def test_what_is_not_served_is_named(daemon_made: DaemonProcess, kind: str) -> N
         if kind == "no socket":
             program = PASS.replace("int(sys.argv[1])", "os.open('/dev/null', 0)")
         give(daemon_made, given, program)
-        with pytest.raises(StartError, match="service manager|passed"):
+        with pytest.raises(StartError, match=r"service manager|passed"):
             daemon_made.start()
 
 

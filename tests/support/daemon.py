@@ -89,8 +89,8 @@ class DaemonProcess:
         try:
             with self.log_path.open("ab") as log:
                 self.process = subprocess.Popen(
-                    command, env=self.env, cwd=self.root, pass_fds=[write_end, *self.pass_fds], start_new_session=True,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    command, env=self.env, cwd=self.root, start_new_session=True,
+                    pass_fds=[write_end, *self.pass_fds], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
         finally:
             os.close(write_end)
