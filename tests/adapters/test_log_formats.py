@@ -1,4 +1,4 @@
-"""What the log looks like: text, JSON lines, and fields for the journal; what a record is about, and no more."""
+"""What the log looks like: text, JSON lines, fields for the journal; what a record is about, and no more."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The shipped units, judged by systemd itself, and their limits against what the configuration can ask for."""
+"""The shipped units, judged by systemd itself, and their limits against what the configuration can ask."""
 
 import configparser
 import re
