@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     environment = dict(os.environ)
     try:
         config = load(options.config, environment)
-        set_up(config.log_level, options.log_file)
+        set_up(config.log_level, options.log_file, config.log_format)
         app = App(
             config,
             state_dir(),

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from fetchd.daemon.core.settings import Settings
 from fetchd.daemon.sandbox.room import Mode
+from fetchd.daemon.service.log import Format
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 from fetchd.protocol.mailbox import Network
@@ -58,6 +59,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     workers: Annotated[int, Meta(ge=1, le=512)] = 5
     log_level: str = "info"
+    log_format: Format = "auto"
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 30.0
     stop_grace: Seconds = 2.0
@@ -88,6 +90,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "workers": "live",
     "log_level": "live",
+    "log_format": "restart",
     "connect_timeout": "live",
     "read_timeout": "live",
     "stop_grace": "live",

@@ -26,7 +26,7 @@ from .router.mailbox import Mailboxes
 from .router.waits import Waits
 from .router.zap import Authorizer
 from .sandbox import room
-from .service import entry
+from .service import entry, listening
 from .service.ballast import Ballast, fitting
 from .service.host import StartError, prepare_runtime, raise_open_files
 from .service.lock import StateLock
@@ -66,6 +66,7 @@ class Ground:
         self.state = state
         self.ca_bundle = ca_bundle
         self.notifier = Notifier(environment)
+        self.environment = environment
         self.epoch = secrets.token_hex(8)
         self.boot = boot_id()
         self.cleanup = contextlib.ExitStack()
@@ -79,7 +80,10 @@ class Ground:
         self.lock = StateLock(self.state)
         keep(self.lock.close)
         self.lock.outlive_children(CHILDREN_DEADLINE)
-        runtime = prepare_runtime(self.state)
+        passed = listening.passed(self.environment)
+        runtime = prepare_runtime(self.state, passed)
+        control, events = runtime / "control", runtime / "events"
+        listening.check(passed, (control, events))
         # glibc would give every thread of a worker an arena of its own
         os.environ["MALLOC_ARENA_MAX"] = "2"
         self.spawner = Spawner(self.lock, PRELOAD)
@@ -111,9 +115,11 @@ class Ground:
         self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids().values())
         keep(self.authorizer.close)
         lineage = database.identity("lineage", 8).hex()
-        self.control = Control(self.context, runtime / "control", epoch=self.epoch, lineage=lineage)
+        self.control = Control(
+            self.context, control, epoch=self.epoch, lineage=lineage, passed=passed.get(control)
+        )
         keep(self.control.close)
-        self.publisher = Publisher(self.context, runtime / "events", self.epoch)
+        self.publisher = Publisher(self.context, events, self.epoch, passed.get(events))
         keep(self.publisher.close)
         self.sources = Sources(
             store=self.store,

@@ -54,7 +54,7 @@ def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
     if cause in (inputs.Gone.DIED, inputs.Gone.SPAWN_FAILED):
         core.pool.crashed(slot, now.mono)
         text = f"worker {slot.index} {event.cause}: {event.detail}"
-        core.emit(Log("warning", text, run.job if run else None))
+        core.emit(Log("warning", text, run.job if run else None, slot.index, run.attempt if run else None))
     core.pool.vacate(slot)
     if run is None:
         return
@@ -203,7 +203,7 @@ def _warned(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.W
         if run.warnings > WARNINGS:
             dispatch.broke(core, slot, "too many warnings", now)
             return
-        core.emit(Log("warning", f"{job.id}: {said.message}", job.id))
+        core.emit(Log("warning", f"{job.id}: {said.message}", job.id, slot.index, run.attempt))
         job = replace(job, warning_code=said.code, warning_message=said.message)
         core.ledger.announce(job, "warning", now)
 

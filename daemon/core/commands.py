@@ -212,3 +212,5 @@ class Log(Query, frozen=True):
     level: str
     message: str
     job: str | None = None
+    worker: int | None = None
+    attempt: int | None = None

@@ -28,7 +28,7 @@ def turn(core: "Core", now: Moment) -> None:
         if slot.ready:
             doom(core, slot, "did not stop in time", now)
         else:
-            core.emit(Log("warning", f"worker {slot.index} does not come up"))
+            core.emit(Log("warning", f"worker {slot.index} does not come up", worker=slot.index))
             core.pool.crashed(slot, now.mono)
             doom(core, slot, "did not come up in time", now)
     if core.draining:
@@ -81,7 +81,9 @@ def doom(core: "Core", slot: Slot, why: str, now: Moment) -> None:
 
 def broke(core: "Core", slot: Slot, detail: str, now: Moment) -> None:
     """The worker here has broken the protocol: it is not asked again."""
-    core.emit(Log("error", f"worker {slot.index} broke the protocol: {detail}"))
+    run = slot.run
+    job, attempt = (run.job, run.attempt) if run else (None, None)
+    core.emit(Log("error", f"worker {slot.index} broke the protocol: {detail}", job, slot.index, attempt))
     core.pool.crashed(slot, now.mono)
     doom(core, slot, f"protocol violation: {detail}", now)
 

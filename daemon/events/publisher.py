@@ -50,7 +50,10 @@ class _Last:
 class Publisher:
     """The XPUB at the events endpoint."""
 
-    def __init__(self, context: "zmq.Context[Any]", path: Path, epoch: str) -> None:
+    def __init__(
+        self, context: "zmq.Context[Any]", path: Path, epoch: str, passed: int | None = None
+    ) -> None:
+        self._passed = passed
         self.path = path
         self.endpoint = f"ipc://{path}"
         self._epoch = epoch
@@ -59,11 +62,12 @@ class Publisher:
         self._topics: set[bytes] = set()
         # a plain XPUB would tell of the first of several equal subscriptions only
         options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
-        self.socket = sockets.public(context, zmq.XPUB, path, b"events", options)
+        self.socket = sockets.public(context, zmq.XPUB, path, b"events", options, passed)
 
     def close(self) -> None:
         self.socket.close(0)
-        self.path.unlink(missing_ok=True)
+        if self._passed is None:  # else the service manager goes on listening there
+            self.path.unlink(missing_ok=True)
 
     def take(self) -> None:
         """Look at new subscriptions and send last values, up to a bound so that others get their turn."""

@@ -45,7 +45,16 @@ Handler = Callable[[Caller, Any], None]
 class Control:
     """The ROUTER at the control endpoint. `handlers` maps a request type to what handles it."""
 
-    def __init__(self, context: "zmq.Context[Any]", path: Path, *, epoch: str, lineage: str) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[Any]",
+        path: Path,
+        *,
+        epoch: str,
+        lineage: str,
+        passed: int | None = None,
+    ) -> None:
+        self._passed = passed
         self._epoch = epoch
         self.lineage = lineage
         self.path = path
@@ -57,11 +66,12 @@ class Control:
             zmq.SNDHWM: 1000,
             zmq.RCVHWM: 1000,
         }
-        self.socket = sockets.public(context, zmq.ROUTER, path, b"control", options)
+        self.socket = sockets.public(context, zmq.ROUTER, path, b"control", options, passed)
 
     def close(self) -> None:
         self.socket.close(0)
-        self.path.unlink(missing_ok=True)
+        if self._passed is None:  # else the service manager goes on listening there
+            self.path.unlink(missing_ok=True)
 
     def take(self) -> None:
         """Handle the requests that are there, up to a bound so that others get their turn."""

@@ -183,7 +183,8 @@ class Engine:
                     self._tokens.append(command.token)
                 self._effects.append(lambda command=command: self._handlers[type(command)](command))  # type: ignore[misc]
             elif isinstance(command, Log):
-                logger.log(logging.getLevelName(command.level.upper()), "%s", command.message)
+                about = {"job": command.job, "worker": command.worker, "attempt": command.attempt}
+                logger.log(logging.getLevelName(command.level.upper()), "%s", command.message, extra=about)
             else:
                 self._handlers[type(command)](command)
 

@@ -111,7 +111,7 @@ class Mailboxes:
         try:
             box.socket.send_multipart([box.peer, encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError as error:
-            logger.debug("worker %d does not hear: %s", slot, error)
+            logger.debug("worker %d does not hear: %s", slot, error, extra={"worker": slot})
 
     def close(self, slot: int, incarnation: int) -> None:
         box = self._boxes.pop((slot, incarnation), None)
@@ -154,7 +154,7 @@ class Mailboxes:
             self._admit(slot, incarnation, box, frames)
             return
         if frames[0] != box.peer:
-            logger.warning("a stranger speaks to the mailbox of worker %d", slot)
+            logger.warning("a stranger speaks to the mailbox of worker %d", slot, extra={"worker": slot})
             return
         if len(frames) != 2:
             raise ProtocolError(Code.BAD_REQUEST, "a report is one frame")
@@ -180,4 +180,6 @@ class Mailboxes:
             box.peer, box.heard = frames[0], boot_time()
             self.send(slot, incarnation, mailbox.Admitted())
         else:
-            logger.warning("somebody without the secret speaks to the mailbox of worker %d", slot)
+            logger.warning(
+                "somebody without the secret speaks to the mailbox of worker %d", slot, extra={"worker": slot}
+            )

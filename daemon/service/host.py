@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -24,8 +25,8 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def prepare_runtime(state: Path) -> Path:
-    """The directory of the sockets, ours alone; sockets of an earlier life are removed."""
+def prepare_runtime(state: Path, keep: Collection[Path] = ()) -> Path:
+    """The directory of the sockets, ours alone; sockets of an earlier life are removed, but for `keep`."""
     runtime = runtime_dir(state)
     runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
     if runtime.stat().st_uid != os.geteuid():
@@ -35,7 +36,8 @@ def prepare_runtime(state: Path) -> Path:
         raise StartError(f"{runtime} is too long for a socket; set FETCHD_RUNTIME_DIR to a shorter one")
     for entry in runtime.iterdir():
         if entry.is_socket():
-            entry.unlink()
+            if entry not in keep:
+                entry.unlink()
         elif entry.name.startswith("pymp-"):
             shutil.rmtree(entry, ignore_errors=True)
     # multiprocessing puts the fork server's socket into a directory of its own, which a crash leaves behind

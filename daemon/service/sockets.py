@@ -13,9 +13,17 @@ BACKLOG = 1024
 
 
 def public(
-    context: "zmq.Context[Any]", kind: int, path: Path, domain: bytes, options: Mapping[Any, int]
+    context: "zmq.Context[Any]",
+    kind: int,
+    path: Path,
+    domain: bytes,
+    options: Mapping[Any, int],
+    passed: int | None = None,
 ) -> Any:
-    """A socket bound at an ipc path under a ZAP domain, with what is special to it in `options`."""
+    """A socket bound at an ipc path under a ZAP domain, with what is special to it in `options`.
+
+    `passed` is a descriptor that listens at the path already.
+    """
     socket = context.socket(kind)
     for option, value in {
         zmq.LINGER: 0,
@@ -25,5 +33,7 @@ def public(
     }.items():
         socket.setsockopt(option, value)
     socket.setsockopt(zmq.ZAP_DOMAIN, domain)
+    if passed is not None:
+        socket.setsockopt(zmq.USE_FD, passed)
     socket.bind(f"ipc://{path}")
     return socket

@@ -82,7 +82,7 @@ class Delivery:
 
         def cleaned(_result: None, error: BaseException | None) -> None:
             if error is not None:
-                logger.warning("workspace of %s cannot be deleted: %s", job.id, error)
+                logger.warning("workspace of %s cannot be deleted: %s", job.id, error, extra={"job": job.id})
 
         self._helpers.run(job.id, clean, cleaned, long=True)
 
@@ -101,7 +101,8 @@ class Delivery:
                 case OSError():
                     refused = (code_of(error), error.strerror or str(error), False)
                 case _:
-                    logger.error("delivery of %s", job.id, exc_info=error)
+                    about = {"job": job.id, "attempt": job.attempt}
+                    logger.error("delivery of %s", job.id, exc_info=error, extra=about)
                     refused = (Code.INTERNAL, str(error), False)
             self._feed(inputs.FileRefused(job.id, job.attempt, *refused))
 

@@ -54,6 +54,7 @@ class DaemonProcess:
         self.env.update({"FETCHD_SANDBOX": SANDBOX} | dict(env or {}), FETCHD_STATE_DIR=str(self.state))
         self.wrapper = list(wrapper)
         self.args = list(args)
+        self.pass_fds: list[int] = []
         self.process: subprocess.Popen[bytes] | None = None
         self._ready: int | None = None
         self.command: list[str] = [sys.executable, "-m", "fetchd.daemon", "run"]
@@ -88,8 +89,8 @@ class DaemonProcess:
         try:
             with self.log_path.open("ab") as log:
                 self.process = subprocess.Popen(
-                    command, env=self.env, cwd=self.root, pass_fds=[write_end], start_new_session=True,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    command, env=self.env, cwd=self.root, start_new_session=True,
+                    pass_fds=[write_end, *self.pass_fds], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
         finally:
             os.close(write_end)
