@@ -15,7 +15,7 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 _GRANTS = (
     r"[\w.\[\]-]{0,64}(?:token|signature|secret|passw(?:or)?d|passphrase|credential|hmac|session|_sig\b|accesskey"
     r"|(?:api|access|auth|private|secret|account|pair|client)[_-]?key|keyid|googleaccessid)[\w.\[\]-]{0,64}"
-    r"|auth|authorization|code|hdne[ast]|hdntl|jwt|key|md5|pass|policy|pwd|q-ak|sas|sid|sig|ticket"
+    r"|auth|authorization|code|hdne[ast]|hdntl|jwt|key(?:-pair-id)?|md5|pass|policy|pwd|q-ak|sas|sid|sig|ticket"
 )
 """Names of query parameters whose value grants access, in lower case: those of the large stores and CDNs, and
 whatever is called alike. Too many rather than too few: what is hidden is kept as a secret, and still sent."""
