@@ -83,7 +83,7 @@ def _spawn(state: Path, timeout: float) -> int:
         process = subprocess.Popen(
             [sys.executable, "-m", "fetchd.daemon", "run", "--ready-fd", str(writer), "--log-file", str(log)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(writer,), cwd="/",
-            start_new_session=True,
+            start_new_session=True, env=_environment(),
         )  # fmt: skip
     except BaseException:
         os.close(reader)
@@ -104,6 +104,11 @@ def _spawn(state: Path, timeout: float) -> int:
     if line.startswith("error: "):
         raise _failed(f"the daemon did not start: {line[7:]}")
     raise _failed(f"the daemon ended while it started; see {log}")
+
+
+def _environment() -> dict[str, str]:
+    """Without the proxies: the daemon does not ask for them, and there may be a password in one."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
 def _failed(message: str) -> FetchdError:

@@ -49,6 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from .app import App
     from .config import ConfigError, ca_bundle, load
+    from .service.environment import shorten
     from .service.host import StartError
     from .service.lock import LockedError
     from .service.log import logger, set_up
@@ -57,6 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     tell = _Teller(options.ready_fd)
     os.umask(0o077)
     environment = dict(os.environ)
+    shorten(os.environ)
     try:
         config = load(options.config, environment)
         set_up(config.log_level, options.log_file, config.log_format)

@@ -136,7 +136,7 @@ class Ground:
         self.facts = Facts(
             epoch=self.epoch,
             lineage=lineage,
-            hash_key=database.identity("hash_key", 32),
+            hash_key=database.hash_key(),
             state_dir=str(self.state),
             started=time.time_ns() // 1000,
             started_mono=boot_time(),

@@ -40,9 +40,9 @@ def set_up(level: str, file: Path | None = None, form: Format = "auto") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # these speak of every connection, with URLs in it
+    # these speak of every connection, with URLs in it, and warn with them too
     for name in ("urllib3", "requests"):
-        logging.getLogger(name).setLevel("WARNING")
+        logging.getLogger(name).setLevel("CRITICAL")
 
 
 def _stderr_is_journal() -> bool:

@@ -59,6 +59,7 @@ class Database(Rows):
         self.path = state / "fetchd.db"
         self._state = state
         self._identity: dict[str, bytes] = {}
+        self._hash_key: bytes | None = None
         self._open()
 
     def _open(self) -> None:
@@ -108,6 +109,8 @@ class Database(Rows):
         # what others know us by stays, also where no backup knew it; only the lineage is another
         known = [(key, value) for key, value in self._identity.items() if key != "lineage"]
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", known)
+        if self._hash_key is not None:
+            self.secrets.execute("INSERT OR REPLACE INTO keys VALUES ('hash_key', ?)", (self._hash_key,))
 
     def suspect(self, reason: object) -> None:
         """Have it checked when it is opened the next time."""
@@ -125,13 +128,25 @@ class Database(Rows):
     # what is constant for this database
 
     def identity(self, key: str, size: int = 16) -> bytes:
-        """A random value that belongs to this database, made at first use: instance, lineage, hash key."""
+        """A random value that belongs to this database, made at first use: instance, lineage."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         value = random_source.token_bytes(size) if row is None else bytes(row[0])
         if row is None:
             self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
         self._identity[key] = value
         return value
+
+    def hash_key(self) -> bytes:
+        """The key of the hashes of specifications. Passwords could be tried with both, so it is with the
+        secrets and in no backup. Older databases had it in `meta`."""
+        row = self.secrets.execute("SELECT value FROM keys WHERE name = 'hash_key'").fetchone()
+        if row is None:
+            row = self.connection.execute("SELECT value FROM meta WHERE key = 'hash_key'").fetchone()
+            row = row or (random_source.token_bytes(32),)
+            self.secrets.execute("INSERT INTO keys VALUES ('hash_key', ?)", row)
+        self.connection.execute("DELETE FROM meta WHERE key = 'hash_key'")
+        self._hash_key = bytes(row[0])
+        return self._hash_key
 
     # at start
 

@@ -78,20 +78,30 @@ def _back_up(state: Path) -> None:
 
 
 def secrets(state: Path) -> sqlite3.Connection:
-    """The connection to `secrets.db`. A damaged one is put aside; nobody has a copy of what was in it."""
+    """The connection to `secrets.db`. A damaged one is deleted: nobody has a copy to mend it with, and put
+    aside it would keep secrets for longer than their jobs."""
     try:
         return _secrets(state)
     except Exception as error:
         if not damage.is_damage(error):
             raise
         when = time.time_ns() // 1000
-        place = repair.damaged(state, when)
-        repair.aside(state, "secrets.db", place)
-        message = f"secrets.db was damaged ({error}) and lies in {place}; jobs with credentials will fail"
+        _shred(state)
+        message = f"secrets.db was damaged ({error}) and is deleted; jobs with credentials will fail"
         logger.error("%s", message)
         with contextlib.suppress(OSError):
-            report.note(state, "secrets", {"when": when, "damaged": str(place), "message": message})
+            report.note(state, "secrets", {"when": when, "message": message})
     return _secrets(state)
+
+
+def _shred(state: Path) -> None:
+    """Delete `secrets.db` and what belongs to it, overwritten first as `secure_delete` does it."""
+    for path in [state / f"secrets.db{suffix}" for suffix in repair.FILES]:
+        with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
+            file.write(bytes(os.fstat(file.fileno()).st_size))
+            os.fsync(file.fileno())
+        path.unlink(missing_ok=True)
+    backup.sync(state)
 
 
 def _secrets(state: Path) -> sqlite3.Connection:
@@ -103,11 +113,15 @@ def _secrets(state: Path) -> sqlite3.Connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS secrets (job TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT"
         )
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT"
+        )
         # it is small, so all of it is looked at
         (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             raise DamagedError(str(found))
         connection.execute("SELECT job, length(payload) FROM secrets").fetchall()
+        connection.execute("SELECT value FROM keys").fetchall()
     except BaseException:
         connection.close()
         raise

@@ -155,9 +155,9 @@ def _salvage(path: Path, into: sqlite3.Connection) -> None:
     """What a database without a backup may still tell of itself: where its workspaces lie."""
     try:
         with contextlib.closing(backup.opened(path)) as broken:
-            meta = broken.execute(
-                "SELECT key, value FROM meta WHERE key IN ('instance', 'hash_key')"
-            ).fetchall()
+            # older ones have the key of the hashes there
+            known = "SELECT key, value FROM meta WHERE key IN ('instance', 'hash_key')"
+            meta = broken.execute(known).fetchall()
             areas = broken.execute("SELECT path, time, mount FROM areas").fetchall()
         into.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
         into.executemany("INSERT OR REPLACE INTO areas VALUES (?, ?, ?)", areas)

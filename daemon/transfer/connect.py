@@ -6,6 +6,7 @@ wait at. `requests` is not in the way of a request: its session costs twice what
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import ssl
@@ -55,6 +56,10 @@ class Wait:
 
 
 _waiting = threading.local()
+
+
+# it quotes whole URLs where it warns of headers, and a worker's stderr is the daemon's log
+logging.getLogger("urllib3").setLevel("CRITICAL")
 
 
 class _Mixin:

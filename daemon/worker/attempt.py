@@ -32,11 +32,7 @@ from fetchd.protocol.mailbox import (
 )
 from fetchd.protocol.version import __version__
 
-
-def printable(text: str) -> str:
-    """A message that can be sent, whatever a library made it from."""
-    return text[:2000].encode("utf-8", "replace").decode()
-
+from .telling import told
 
 MAX_ORIGINS = 64
 """Origins that a report can hold. A worker that has spoken to more has spoken to `*`: no one's secrets go."""
@@ -50,7 +46,7 @@ class Attempt(Context):
     def __init__(
         self, task: Assign, transfers: Transfers, ca_bundle: str, send: Callable[[Report], None]
     ) -> None:
-        self.task = task
+        self.task = self._given = task
         self.ca_bundle = ca_bundle
         self.connections = task.connections
         self.changed: Callable[[], None] | None = None
@@ -151,7 +147,7 @@ class Attempt(Context):
             raise TransferError(Code.FILE_TOO_LARGE, f"more than {most} bytes came")
 
     def warn(self, code: Code, message: str) -> None:
-        text = printable(message)
+        text = told(message, self._given)
         self._send(Warned(job=self.task.job, attempt=self.task.attempt, code=code, message=text))
 
     def speaks_to(self, origin: str) -> None:
@@ -261,7 +257,7 @@ class Attempt(Context):
         url = place[1:]
         transfer = self._transfers.find(url)
         if not isinstance(transfer, Http):
-            raise TransferError(Code.INVALID_CHECKSUM, f"a list of checksums comes over HTTP, not from {url}")
+            raise TransferError(Code.INVALID_CHECKSUM, "a list of checksums comes over HTTP alone")
         try:
             text = transfer.read_list(self, url)
         except TransferError as error:
@@ -285,7 +281,8 @@ class Attempt(Context):
         except Exception as error:
             # without a final report the job would be running for ever
             text = f"workspace: {type(error).__name__}: {error}"
-            self._send(Failed(job=job, attempt=attempt, code=Code.IO_ERROR, message=printable(text), bytes=0))
+            text = told(text, self._given)
+            self._send(Failed(job=job, attempt=attempt, code=Code.IO_ERROR, message=text, bytes=0))
             return
         self._send(self._outcome())
 
@@ -349,7 +346,7 @@ class Attempt(Context):
             job=self.task.job,
             attempt=self.task.attempt,
             code=code,
-            message=printable(message),
+            message=told(message, self._given),
             bytes=self.sink.on_hand,
             retry_after=retry_after,
             source=self.source,

@@ -166,7 +166,7 @@ def test_a_replay_from_before_a_restore_is_too_old(state: Path) -> None:
 def test_what_others_know_us_by_stays(state: Path) -> None:
     """Also where no backup has it; only the lineage is another."""
     db = Database(state)
-    before = {key: db.identity(key) for key in ("instance", "hash_key", "lineage")}
+    before, key = {key: db.identity(key) for key in ("instance", "lineage")}, db.hash_key()
     shutil.rmtree(state / "backups")
     db.checkpoint()
     with open(state / "fetchd.db", "r+b") as file:
@@ -175,6 +175,7 @@ def test_what_others_know_us_by_stays(state: Path) -> None:
     db.reopen()
     check_restored(state, db, known=0)
     assert {key for key in before if db.identity(key) != before[key]} == {"lineage"}
+    assert db.hash_key() == key
     db.close()
     again = Database(state)
     assert again.identity("instance") == before["instance"]
@@ -231,7 +232,8 @@ def test_damaged_secrets_are_put_aside(state: Path, caplog: pytest.LogCaptureFix
     db = start(state)
     assert (db.restored, jobs(db), db.secret("job-1")) == (None, JOBS, None)
     assert "jobs with credentials will fail" in caplog.text
-    assert Path(report.read(state)["secrets"]["damaged"], "secrets.db").exists()
+    assert "is deleted" in report.read(state)["secrets"]["message"]
+    assert not list(state.glob("damaged/*/secrets.db*")), "secrets are not put aside"
     db.close()
 
 

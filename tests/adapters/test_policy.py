@@ -106,6 +106,27 @@ def test_nothing_is_sent_to_a_forbidden_address(server: socket.socket, host: str
     dial(host, port, 5, Network(), lambda _sock: None).close()
 
 
+def test_a_name_that_leads_elsewhere_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS rebinding: the address that is judged is the one that is used, and every connection is judged."""
+    with socket.create_server(("127.0.0.2", 0)) as allowed:
+        port = allowed.getsockname()[1]
+        answers = ["127.0.0.2", "127.0.0.1"]
+        asked: list[str] = []
+
+        def resolve(host: str, port: int, **_: object) -> list[object]:
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[len(asked) - 1], port))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        rules = Network(allow_private=False, allow_hosts=("127.0.0.2/32",))
+        with dial("rebound.test", port, 5, rules, lambda _sock: None) as sock:
+            assert sock.getpeername()[0] == "127.0.0.2"
+        assert asked == ["rebound.test"], "asked once: a second answer could be another"
+        with pytest.raises(TransferError) as caught:
+            dial("rebound.test", port, 5, rules, lambda _sock: None)
+        assert caught.value.code is Code.DENIED
+
+
 def test_a_socket_can_be_shut_while_it_connects() -> None:
     """A stop need not wait for the time-out of a host that does not answer."""
     threads: list[threading.Thread] = []

@@ -205,6 +205,15 @@ def test_orphan_secrets_are_swept_at_start(db: Database) -> None:
     assert secrets_of(db) == {"job-1": b"s"}
 
 
+def test_the_key_of_the_hashes_is_with_the_secrets(db: Database) -> None:
+    """Whoever gets a backup has the hashes and not their key; that of an older database is moved."""
+    old = b"k" * 32
+    db.connection.execute("INSERT INTO meta VALUES ('hash_key', ?)", (old,))
+    assert db.hash_key() == db.hash_key() == old
+    assert db.connection.execute("SELECT * FROM meta WHERE key = 'hash_key'").fetchall() == []
+    assert db.secrets.execute("SELECT * FROM keys").fetchall() == [("hash_key", old)]
+
+
 def test_the_secrets_file_is_private(db: Database) -> None:
     directory = db.path.parent
     modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}

@@ -137,12 +137,49 @@ def test_a_plain_job_has_no_secrets() -> None:
         ("https://user:pw@a.test/f", "https://a.test/f"),
         ("https://a.test/f?sig=abc&x=1", "https://a.test/f?sig=***&x=1"),
         ("https://u@a.test:8443/?X-Amz-Signature=1", "https://a.test:8443/?X-Amz-Signature=***"),
+        ("https://a.test/f?x=1;token=abc;y=2", "https://a.test/f?x=1;token=***;y=2"),
+        (
+            "https://a.test/f?AWSAccessKeyId=1&Signature=2&Expires=3",
+            "https://a.test/f?AWSAccessKeyId=***&Signature=***&Expires=3",
+        ),
+        (
+            "https://a.test/f?Key-Pair-Id=1&Policy=2&key=3&sv=4",
+            "https://a.test/f?Key-Pair-Id=***&Policy=***&key=***&sv=4",
+        ),
+        (
+            "https://a.test/f?to%6ben=1&private_token=2&auth[token]=3",
+            "https://a.test/f?to%6ben=***&private_token=***&auth[token]=***",
+        ),
+        ("https://a.test/f?u=https%3A%2F%2Fb.test%2F%3Fsig%3Dabc", "https://a.test/f?u=***"),
+        ("https://a.test/f?u=https%3A%2F%2Fme%3Apw%40b.test%2F", "https://a.test/f?u=***"),
     ],
 )
 def test_secrets_are_split_off(url: str, shown: str) -> None:
     made = check("job", spec(url=url), KEY)
     assert made.url == shown
     assert made.secrets == encode(Secrets(url=url))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.test/f?page=2&lang=de&monkey=1&keyboard=us", "https://a.test/f?a=b=c"]
+)
+def test_plain_parameters_are_shown(url: str) -> None:
+    assert check("job", spec(url=url), KEY).secrets is None
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:pass/word@a.test/f", "https://me:p[w@a.test/", "https://me:pw@a.te℀st/"]
+)
+def test_a_refusal_quotes_no_password(url: str) -> None:
+    with pytest.raises(FetchdError) as caught:
+        check("job", spec(url=url), KEY)
+    assert caught.value.message == "malformed URL"
+
+
+def test_many_parameters_of_long_names_are_looked_at_in_time() -> None:
+    """No name makes the search for signatures quadratic; it would take minutes."""
+    url = "https://a.test/?" + "token" * 12_000 + "&" + "&".join(["x" * 60] * 80)
+    assert check("job", spec(url=url), KEY).secrets is None
 
 
 def test_headers_are_secrets() -> None:

@@ -178,4 +178,4 @@ def test_credentials_that_are_gone(
         error = client.get("hidden").exception(timeout=20)
         assert error is not None
         assert error.code == "secrets_gone"
-    assert list(daemon.state.glob("damaged/*/secrets.db"))
+    assert not list(daemon.state.glob("damaged/*/secrets.db*")), "secrets are not put aside"
