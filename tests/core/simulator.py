@@ -20,8 +20,8 @@ from fetchd.protocol.mailbox import FINAL
 
 from .clients import Ask, Lookup, answered, look_up
 from .disks import FakeDisks
-from .make import AREA, SECOND, WALL
-from .store import Batch, FakeStore, Workspace
+from .make import AREA, SECOND, WALL, choose_quotas
+from .store import Batch, FakeStore, Workspace, check_totals
 from .watch import Watch
 from .workers import Worker
 
@@ -43,6 +43,7 @@ class Simulation:
         self.whole_stamps = self.rng.random() < 0.5
         self.host_connections = 16 if workers else self.rng.choice([1, 2, 16])
         self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
+        self.quotas = {} if workers else choose_quotas(self.rng)
         self.mono = 100 * SECOND
         self.store = FakeStore()
         self.disks = FakeDisks()
@@ -83,6 +84,7 @@ class Simulation:
         return Settings(
             workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND, keep_failed=30 * SECOND,
             start_timeout=10 * SECOND, host_connections=self.host_connections, limit_rate=self.limit_rate,
+            **self.quotas,
         )  # fmt: skip
 
     def configure(self) -> None:
@@ -90,6 +92,7 @@ class Simulation:
         self.workers = self.rng.randint(1, 4)
         self.host_connections = self.rng.choice([1, 2, 16])
         self.limit_rate = self.rng.choice([0, 0, 1000])
+        self.quotas = choose_quotas(self.rng)
         self.turn(inputs.Configure(self.settings()))
 
     def crash(self) -> None:
@@ -374,11 +377,7 @@ class Simulation:
         core = self.core
         if core.exited:
             return
-        assert core.ledger.counts == dict.fromkeys(State, 0) | Counter(
-            job.state for job in self.truth.values()
-        )
-        completed = [job for job in self.truth.values() if job.state is State.COMPLETED]
-        assert core.delivered == sum(job.size for job in completed)
+        check_totals(core, self.truth.values())
         lanes: dict[Lane, list[Job]] = {}
         for job in self.truth.values():
             if job.state is State.QUEUED:
