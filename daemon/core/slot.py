@@ -31,14 +31,14 @@ class Run:
     """One attempt in memory. It stays after the worker has finished, until the file is published.
 
     It wants up to `wish` connections to its `host` and has `connections`. Its own `limit` is in bytes a
-    second (0: none), and so is `rate`, what it may receive, last raised at boot time `raised`. `flight` is how
-    many bytes it had to fetch when that became known.
+    second (0: none), and so is `rate`, what it may receive, last raised at boot time `raised`. `flight` is
+    how many bytes it had to fetch when that became known.
     """
 
     __slots__ = (
-        "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "flight", "host", "job",
-        "keep", "limit", "name", "owner", "raised", "rate", "refusals", "responded", "restarts", "sealed", "slot", "speed",
-        "stop", "total", "warnings", "wish",
+        "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "flight", "host",
+        "job", "keep", "limit", "name", "owner", "raised", "rate", "refusals", "responded", "restarts", "sealed",
+        "slot", "speed", "stop", "total", "warnings", "wish",
     )  # fmt: skip
 
     def __init__(self, job: str, attempt: int, slot: int | None) -> None:

@@ -167,9 +167,9 @@ def _do(core: "Core", event: inputs.Verb, job_id: str, now: Moment) -> Outcome:
         after, code = job, Code.BUSY
     else:
         after, code = lifecycle.VERBS[event.verb](core, job, now)
-        if event.verb == "retry" and may_unpark(core.settings.shared, event.request) and not code:
-            if after is not None and after.state is State.QUEUED:
-                failing.unpark(core, job.host)
+        revived = event.verb == "retry" and code is None and after is not None and after.state is State.QUEUED
+        if revived and may_unpark(core.settings.shared, event.request):
+            failing.unpark(core, job.host)
     if after is None:
         return Outcome(id=job_id, state=None, revision=core.ledger.revision, code=code)
     return Outcome(id=job_id, state=core.shown(after)[0], revision=after.revision, code=code)

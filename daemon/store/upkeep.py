@@ -64,7 +64,7 @@ def rebase_clocks(connection: sqlite3.Connection, boot_id: str, mono: int, wall:
 
 
 def totals(connection: sqlite3.Connection) -> dict[str, Any]:
-    """The counters that the core begins with: jobs by state, of all and of each owner, and what was delivered."""
+    """The counters that the core begins with: jobs by state and owner, and what was delivered."""
     owned: dict[str, dict[State, int]] = {}
     for table in ("jobs", "history"):
         query = f"SELECT owner, state, count(*) FROM {table} GROUP BY owner, state"
