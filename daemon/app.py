@@ -25,10 +25,12 @@ from fetchd.protocol.journal import boot_id
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
+from .admission import Admission
 from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings, network
 from .events.publisher import Publisher
 from .queries import Handlers, loaded, store_handlers
 from .renewal import Renewal
+from .router.access import Access
 from .router.control import Control
 from .router.desk import Facts, Outside
 from .router.engine import Engine
@@ -52,6 +54,7 @@ from .supervise.crew import Crew
 from .supervise.crew import Settings as CrewSettings
 from .supervise.delivery import Delivery
 from .supervise.helpers import Helpers
+from .supervise.roots import Roots
 from .supervise.spawn import Spawner
 from .supervise.workspace import Workspaces
 from .transfer.schemes import installed_schemes
@@ -133,13 +136,22 @@ class App:
         self.waits = Waits(self.loop)
         self.mailboxes = Mailboxes(self.context, self.loop, runtime)
         keep(self.mailboxes.close_all)
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids())
+        self.access = Access(lambda pid: pid in self.crew.pids())
+        self.authorizer = Authorizer(self.context, self.access)
         keep(self.authorizer.close)
         lineage = database.identity("lineage", 8).hex()
-        self.control = Control(self.context, runtime / "control", epoch=self.epoch, lineage=lineage)
+        self.control = Control(
+            self.context, runtime / "control", self.access, epoch=self.epoch, lineage=lineage
+        )
         keep(self.control.close)
         self.publisher = Publisher(self.context, runtime / "events", self.epoch)
         keep(self.publisher.close)
+        self.roots = Roots(self.state, runtime)
+        self.admission = Admission(
+            access=self.access, runtime=runtime, control=self.control, publisher=self.publisher,
+            loop=self.loop, roots=self.roots,
+        )  # fmt: skip
+        self.admission.admit(self.config)
         self.sources = Sources(
             store=self.store,
             areas=self.areas,
@@ -147,6 +159,7 @@ class App:
             spawner=self.spawner,
             loop=self.loop,
             lock=self.lock,
+            roots=self.roots,
         )
         self.reader = self.sources.reader = Reader(self.context, runtime, self.sources.start_reader)
         keep(self.reader.close)
@@ -159,7 +172,6 @@ class App:
             state_dir=str(self.state),
             started=time.time_ns() // 1000,
             started_mono=boot_time(),
-            events=self.publisher.endpoint,
         )
 
     def _check_sandbox(self) -> None:
@@ -196,6 +208,7 @@ class App:
                 lambda database: database.reserved(directory, names), then
             ),
             feed=self.engine.feed,
+            modes=lambda: self.admission.modes,
         )
         self.mailboxes.arrived = self.crew.arrived
         self.mailboxes.reported = self.crew.reported
@@ -251,6 +264,8 @@ class App:
             lookup=self.sources.look_up,
             resolve=self.sources.resolve,
             page=self.sources.page,
+            events=self.publisher.endpoint_of,
+            relative=lambda: self.roots.relative,
             seq=self.publisher.seq,
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
@@ -328,6 +343,7 @@ class App:
             fresh = self.reread()
             check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             self.ca_bundle(fresh)
+            self.admission.admit(fresh)
         except ConfigError as error:
             logger.error("the configuration stays as it was: %s", error)
             then(None, str(error))

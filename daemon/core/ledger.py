@@ -47,6 +47,10 @@ class Ledger:
         self.paths: dict[str, str] = {}
         self.stamp = 0
 
+    def counts_of(self, owner: str | None) -> dict[State, int]:
+        """The number of an owner's jobs by state, or of all (None)."""
+        return self.counts if owner is None else dict.fromkeys(State, 0) | self.owned.get(owner, {})
+
     def find(self, job_id: str) -> Job | None:
         """The job as memory has it, or None: then the store's row is the truth."""
         if (job := self.live.get(job_id)) is not None:

@@ -50,6 +50,11 @@ def may_unpark(shared: bool, asker: Asker | None = None) -> bool:
     return not shared or (asker is not None and may_govern(asker))
 
 
+def in_scope(shown: str | None, owner: str) -> bool:
+    """Whether an owner's jobs are among those of a `scope`."""
+    return shown is None or shown == owner
+
+
 def scope(asker: Asker) -> str | None:
     """The owner whose jobs are shown to whoever asks; None: all jobs are."""
     return None if asker.admin else asker.owner

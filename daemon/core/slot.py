@@ -37,8 +37,8 @@ class Run:
 
     __slots__ = (
         "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "flight", "host",
-        "job", "keep", "limit", "name", "owner", "raised", "rate", "refusals", "responded", "restarts", "sealed",
-        "slot", "speed", "stop", "total", "warnings", "wish",
+        "job", "keep", "limit", "name", "owner", "raised", "rate", "refusals", "responded", "restarts",
+        "sealed", "slot", "speed", "stop", "total", "warnings", "wish",
     )  # fmt: skip
 
     def __init__(self, job: str, attempt: int, slot: int | None) -> None:

@@ -15,8 +15,10 @@ import pytest
 import zmq
 
 from fetchd.daemon.core.commands import Event, Progress
+from fetchd.daemon.events import outlet
 from fetchd.daemon.events import publisher as module
 from fetchd.daemon.events.publisher import Publisher
+from fetchd.daemon.router.access import Access
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import encode
 
@@ -30,7 +32,7 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
-        self.authorizer = Authorizer(self.context, lambda _pid: False)
+        self.authorizer = Authorizer(self.context, Access(lambda _pid: False))
         self.publisher = Publisher(self.context, directory / "events", "epoch")
         self.subscribers: list[zmq.Socket[bytes]] = []
         self.revision = 0
@@ -163,7 +165,7 @@ def test_numbers_never_go_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_flood_of_subscriptions_leaves_the_others_their_turn(stage: Stage) -> None:
     socket = stage.subscriber()
-    for number in range(5 * module.AT_ONCE):
+    for number in range(5 * outlet.AT_ONCE):
         socket.subscribe(f"job.{number}.".encode())
     assert stage.publisher.socket.poll(5000)
     taken: list[int] = []
@@ -177,10 +179,10 @@ def test_a_flood_of_subscriptions_leaves_the_others_their_turn(stage: Stage) -> 
             taken.append(1)
             return frame
 
-    stage.publisher.socket = Counting()
+    stage.publisher._everything.socket = Counting()
     stage.publisher.take()
-    stage.publisher.socket = real
-    assert len(taken) <= module.AT_ONCE
+    stage.publisher._everything.socket = real
+    assert len(taken) <= outlet.AT_ONCE
 
 
 SUBSCRIBER = """

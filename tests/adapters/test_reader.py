@@ -19,6 +19,7 @@ from support.wait import Deadline, process_exit
 
 from fetchd.daemon.core.commands import SaveGate
 from fetchd.daemon.core.gates import Gate, GateKey
+from fetchd.daemon.router.access import Access
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.daemon.store import reader as module
 from fetchd.daemon.store.database import Database
@@ -188,7 +189,7 @@ class Helper:
         self.database = str(database.path)
         self.context: zmq.Context[Any] = zmq.Context()
         self.workers: set[int] = set()
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.workers)
+        self.authorizer = Authorizer(self.context, Access(lambda pid: pid in self.workers))
         self.reader = Reader(self.context, directory, self.start)
         self.started: list[subprocess.Popen[bytes]] = []
         self.holds = False

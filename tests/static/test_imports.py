@@ -37,7 +37,9 @@ SANDBOX = "fetchd.daemon.sandbox"
 GROUND = "fetchd.daemon.service"
 """The ground floor: what every process needs from the system. It knows none of the other rooms."""
 
-WIRING = frozenset(f"fetchd.daemon.{name}" for name in ("__main__", "app", "queries", "renewal", "sources"))
+WIRING = frozenset(
+    f"fetchd.daemon.{name}" for name in ("__main__", "admission", "app", "queries", "renewal", "sources")
+)
 """The composition root: the only modules that know every room."""
 
 INNER = frozenset(
