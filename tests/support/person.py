@@ -74,7 +74,7 @@ class Person:
         return self._process.pid
 
     def do(self, code: str, **given: object) -> Any:
-        """Run statements that know `client`, and what is `given`; what they make `result`, or RefusedError."""
+        """Run statements that know `client` and what is `given`: what they make `result`, or RefusedError."""
         lines = [f"{name} = {value!r}" for name, value in given.items()]
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps("\n".join([*lines, textwrap.dedent(code)])).encode() + b"\n")
