@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import zmq
 from fetchd.daemon.core.commands import Event, Progress
 from fetchd.daemon.events import outlet
 from fetchd.daemon.events import publisher as module
+from fetchd.daemon.events.outlet import Outlet
 from fetchd.daemon.events.publisher import Publisher
-from fetchd.daemon.router.access import Access
+from fetchd.daemon.router.access import Access, Who
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import encode
+from fetchd.protocol.errors import FetchdError
 
 from .store_jobs import job
 
@@ -34,16 +36,19 @@ class Stage:
         self.context: zmq.Context[Any] = zmq.Context()
         self.authorizer = Authorizer(self.context, Access(lambda _pid: False))
         self.publisher = Publisher(self.context, directory / "events", "epoch")
+        self.outlets: dict[str, tuple[Outlet, Callable[[], None]]] = {}
+        self.publisher.opened = lambda made, take: self.outlets.update({made.endpoint: (made, take)})
+        self.publisher.closed = lambda gone: self.outlets.pop(gone.endpoint) and None
         self.subscribers: list[zmq.Socket[bytes]] = []
         self.revision = 0
 
-    def subscriber(self, *topics: bytes) -> "zmq.Socket[bytes]":
-        """A subscriber whose subscriptions have been looked at."""
+    def subscriber(self, *topics: bytes, at: str = "") -> "zmq.Socket[bytes]":
+        """A subscriber whose subscriptions have been looked at; to everything, or `at` an endpoint."""
         socket: zmq.Socket[bytes] = self.context.socket(zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, 5000)
         socket.setsockopt(zmq.RCVHWM, 100_000)
-        socket.connect(self.publisher.endpoint)
+        socket.connect(at or self.publisher.endpoint)
         self.subscribers.append(socket)
         for topic in (*topics, b"sys."):
             socket.subscribe(topic)
@@ -57,6 +62,9 @@ class Stage:
         poller.register(self.authorizer.socket, zmq.POLLIN)
         poller.register(self.publisher.socket, zmq.POLLIN)
         poller.register(socket, zmq.POLLIN)
+        outlets = {each.socket: take for each, take in self.outlets.values()}
+        for one in outlets:
+            poller.register(one, zmq.POLLIN)
         while time.monotonic() < until:
             ready = dict(poller.poll(20))
             if self.authorizer.socket in ready:
@@ -66,18 +74,23 @@ class Stage:
             self.publisher.heartbeat(0)
             if socket.poll(20):
                 # libzmq knows of a subscription before it has told
-                self.publisher.take()
+                for take in (self.publisher.take, *outlets.values()):
+                    take()
                 return
         raise TimeoutError("the subscriber hears nothing")
 
-    def announce(self, name: str, kind: str = "queued", *, later: int = 0) -> None:
+    def announce(self, name: str, kind: str = "queued", *, later: int = 0, owner: str = "uid:1") -> None:
         """A lifecycle event; `later`: µs after the job was created."""
         self.revision += 1
-        one = job(1, id=name, revision=self.revision)
+        one = job(1, id=name, revision=self.revision, owner=owner)
         self.publisher.announce(Event(self.revision, kind, one.created + later, one), BODY)
 
-    def progress(self, name: str, on_hand: int = 1) -> None:
-        self.publisher.progress(Progress(name, 1, on_hand, None, None))
+    def progress(self, name: str, on_hand: int = 1, owner: str = "uid:1") -> None:
+        self.publisher.progress(Progress(name, 1, on_hand, None, None, owner))
+
+    def endpoint_of(self, owner: str) -> str:
+        """Where somebody who is no admin may listen."""
+        return self.publisher.endpoint_of(Who(owner, admin=False))
 
     def close(self) -> None:
         for socket in self.subscribers:
@@ -183,6 +196,45 @@ def test_a_flood_of_subscriptions_leaves_the_others_their_turn(stage: Stage) -> 
     stage.publisher.take()
     stage.publisher._everything.socket = real
     assert len(taken) <= outlet.AT_ONCE
+
+
+ONE = f"uid:{os.geteuid()}"
+"""An owner whose socket this process may subscribe to. It is an admin, and may subscribe to all."""
+
+
+def test_an_owner_hears_of_their_own_jobs_with_the_same_numbers(stage: Stage) -> None:
+    assert stage.publisher.endpoint_of(Who(ONE, admin=True)) == stage.publisher.endpoint
+    places = [stage.endpoint_of(owner) for owner in (ONE, "uid:7", ONE)]
+    assert places[0] == places[2]
+    assert len({*places, stage.publisher.endpoint}) == 3
+    everything = stage.subscriber(b"job.")
+    mine, others = (stage.subscriber(b"job.", at=place) for place in places[:2])
+    for name, owner in (("a", ONE), ("b", "uid:7")):
+        stage.announce(name, owner=owner)
+        stage.progress(name, owner=owner)
+    told = {name: [(name, "queued", 1), (name, "progress", 2)] for name in "ab"}
+    assert heard(mine) == told["a"]
+    assert heard(others) == told["b"]
+    assert heard(everything) == told["a"] + told["b"]
+    # last values too
+    assert heard(stage.subscriber(b"job.b.", at=places[0])) == []
+    assert heard(stage.subscriber(b"job.b.", at=places[1])) == told["b"]
+    assert heard(stage.subscriber(b"job.b.")) == told["b"]
+
+
+def test_sockets_of_owners_are_bounded_in_number(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that nobody listens to make way, others do not."""
+    monkeypatch.setattr(module, "MOST", 2)
+    first = stage.endpoint_of("uid:1")
+    stage.subscriber(b"job.", at=stage.endpoint_of("uid:2"))
+    third = stage.endpoint_of("uid:3")
+    assert first not in stage.outlets
+    assert not Path(first.removeprefix("ipc://")).exists()
+    stage.subscriber(b"job.", at=third)
+    with pytest.raises(FetchdError) as caught:
+        stage.endpoint_of("uid:4")
+    assert caught.value.code == "busy"
+    assert stage.endpoint_of("uid:3") == third
 
 
 SUBSCRIBER = """
