@@ -30,7 +30,8 @@ def test_a_private_daemon_admits_its_own_user(domain: str) -> None:
     private = access(None, None)
     assert not private.shared
     assert private.connects(domain, address(ME)) == Who(f"uid:{ME}", admin=True)
-    for uid in {0, USER} - {ME}:
+    private._me = USER + 1  # as if it were not root's, whoever runs the tests
+    for uid in (0, USER):
         assert private.connects(domain, address(uid)) is None
 
 

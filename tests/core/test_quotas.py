@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fetchd.daemon.core import inputs
+from fetchd.daemon.core.aside import Aside
 from fetchd.daemon.core.commands import AssignJob, Command, Refuse, Reply
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.settings import Settings
@@ -93,6 +94,28 @@ def test_as_many_attempts_as_allowed() -> None:
     assert office.core.shown(waits) == (State.QUEUED, Reason.HOST_LIMIT)
     office.do(inputs.Verb(office.request("uid:1"), "cancel", ("a",), {}))
     assert office.running() == {"b", "c", "x"}
+
+
+def test_only_the_lanes_of_who_is_free_are_looked_at_again() -> None:
+    lanes = [make.lane(host, owner) for host in ("a.test", "b.test") for owner in ("uid:1", "uid:2")]
+    aside = Aside()
+    for lane in lanes:
+        aside.add(lane)
+    assert set(aside.take(("owner", "uid:1"))) == {lanes[0], lanes[2]}
+    assert set(aside.take(("host", "b.test"))) == {lanes[3]}
+    assert (len(aside), list(aside)) == (1, [lanes[1]])
+    assert aside.take(None) == [lanes[1]]
+    assert not len(aside)
+
+
+def test_the_store_is_not_asked_for_lanes_of_who_is_full() -> None:
+    office = Office(max_running=1)
+    office.submit("a", "b")
+    office.submit("x", owner="uid:2")
+    office.core.schedule.beyond = True
+    assert {("owner", "uid:1"), ("owner", "uid:2")} <= set(office.core._holding())
+    office.do(inputs.Verb(office.request("uid:2"), "cancel", ("x",), {}))
+    assert ("owner", "uid:2") not in office.core._holding()
 
 
 def test_another_limit_of_attempts() -> None:

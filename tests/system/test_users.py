@@ -152,6 +152,8 @@ def test_each_has_their_own_jobs_and_an_admin_has_all(open_house: Callable[..., 
     gate = house.held(alice, "a")
     house.held(bob, "b")
     revision = alice.ask("client.get('a').last.revision")
+    (area,) = (house.daemon.state / ".fetchd").iterdir()
+    (area / "jobs" / "orphan").mkdir()
 
     # nothing of alice's exists for bob
     assert bob.ask(LISTED) == ["b"]
@@ -171,7 +173,7 @@ def test_each_has_their_own_jobs_and_an_admin_has_all(open_house: Callable[..., 
     for verb in ("cancel", "pause", "resume", "retry", "remove", "clean_workspaces"):
         assert bob.ask(CODES.format(f"client.{verb}(['a'])")) == ["no_such_job"], verb
     assert bob.ask(CODES.format("client.limit(10, ids=['a']).jobs")) == ["no_such_job"]
-    bob.do("client.clean_workspaces(orphans=True)")
+    assert bob.ask(CODES.format("client.clean_workspaces(['orphan'], orphans=True)")) == ["no_such_job"]
     for denied in ("client.limit(10, host='h')", "client.limit(10)", "client.reload()", "client.shutdown()"):
         with pytest.raises(RefusedError, match="denied"):
             bob.do(denied)
@@ -184,7 +186,8 @@ def test_each_has_their_own_jobs_and_an_admin_has_all(open_house: Callable[..., 
     # the admin has all
     assert carol.ask(LISTED) == ["a", "b"]
     assert carol.ask("sorted({event.job for event in client.events(0, follow=False)})") == ["a", "b"]
-    assert carol.ask("sorted(info.job for info in client.workspaces())") == ["a", "b"]
+    assert carol.ask("sorted(info.job for info in client.workspaces())") == ["a", "b", "orphan"]
+    assert carol.ask("[o.id for o in client.clean_workspaces(orphans=True)]") == ["orphan"]
     assert carol.ask("client.stats().active") == 2
     assert carol.ask("sorted(w.job for w in client.status().workers if w.job)") == ["a", "b"]
     # `all` is about her own jobs, of which she has none
