@@ -4,99 +4,61 @@ The order at start: lock the state directory, end what an earlier daemon left, o
 workspaces home, bind, fork server, READY. At the end the same backwards.
 """
 
-import contextlib
 import logging
 import os
 import resource
-import secrets
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import zmq
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
-from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
-from fetchd.protocol.journal import boot_id
+from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
-from .admission import Admission
-from .config import IN_FORCE, Config, ConfigError, check_limits, core_settings, network
-from .events.publisher import Publisher
+from .config import IN_FORCE, ConfigError, check_limits, core_settings, network
+from .ground import Ground
+from .housekeeping import Housekeeping
+from .keeping import Keeper
 from .queries import Handlers, loaded, store_handlers
-from .renewal import Renewal
-from .router.access import Access
-from .router.control import Control
-from .router.desk import Facts, Outside
+from .recovery import recover
+from .renewal import Renewal, sound
+from .router.desk import Outside
 from .router.engine import Engine
-from .router.loop import Loop, boot_time
-from .router.mailbox import Mailboxes
+from .router.loop import boot_time
 from .router.requests import Requests
-from .router.waits import Waits
-from .router.zap import Authorizer
-from .sandbox import room
-from .service import entry
-from .service.host import StartError, prepare_runtime, raise_open_files, write_endpoint
-from .service.lock import StateLock
-from .service.notify import Notifier
-from .service.signals import Signals
-from .sources import Sources, bring_home
+from .service.host import write_endpoint
 from .store.database import Database
-from .store.reader import Reader
-from .store.thread import Store
-from .supervise.area import Areas
+from .store.schema import DamagedError
+from .supervise.assignment import Settings as CrewSettings
 from .supervise.crew import Crew
-from .supervise.crew import Settings as CrewSettings
 from .supervise.delivery import Delivery
-from .supervise.helpers import Helpers
-from .supervise.roots import Roots
-from .supervise.spawn import Spawner
-from .supervise.workspace import Workspaces
+from .supervise.usage import PERIOD as USAGE_PERIOD
+from .supervise.usage import Watch as UsageWatch
 from .transfer.schemes import installed_schemes
 
 logger = logging.getLogger("fetchd")
 
-PRELOAD = (entry.WORKER, entry.READER, "fetchd.daemon.service.warm")
-CHILDREN_DEADLINE = 5.0
 HEARTBEAT = 5_000_000
 MINUTE = 60_000_000
 
 
-class App:
+class App(Ground):
     """One daemon. `run` returns when it has come to its end; `ready` is called once it can be used."""
-
-    def __init__(
-        self,
-        config: Config,
-        state: Path,
-        ca_bundle: Callable[[Config], str],
-        environment: dict[str, str],
-        reread: Callable[[], Config],
-    ) -> None:
-        self.config = config
-        self.reread = reread
-        self.state = state
-        self.ca_bundle = ca_bundle
-        self.notifier = Notifier(environment)
-        self.epoch = secrets.token_hex(8)
-        self.boot = boot_id()
-        self.cleanup = contextlib.ExitStack()
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
         with self.cleanup:
-            self._open()
+            self.open()
             self._begin()
             self._write_endpoint()
             # first: whoever is told may look at the log
             logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
             ready()
             self.notifier.ready(f"serving {self.state}")
+            self.keeper.start(self.config.backup_interval)
             self.loop.run()
             self.notifier.stopping()
             self.waits.end_all()
@@ -106,87 +68,10 @@ class App:
 
     # start
 
-    def _open(self) -> None:
-        """Everything that is opened once, in the order in which the last is closed first."""
-        keep = self.cleanup.callback
-        raise_open_files()
-        self._check_sandbox()
-        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.lock = StateLock(self.state)
-        keep(self.lock.close)
-        self.lock.outlive_children(CHILDREN_DEADLINE)
-        runtime = prepare_runtime(self.state)
-        # glibc would give every thread of a worker an arena of its own
-        os.environ["MALLOC_ARENA_MAX"] = "2"
-        self.spawner = Spawner(self.lock, PRELOAD)
-        keep(self.spawner.stop)
-        # it imports its modules while we open the database
-        self.spawner.start()
-        self.store = Store(self.state)
-        keep(self.store.close)
-        database = self.store.database
-        self.areas = Areas(self.state, database.identity("instance").hex(), database.areas())
-        keep(self.areas.close)
-        self.workspaces = Workspaces(self.boot)
-        self.helpers = Helpers()
-        keep(self.helpers.close)
-        self.context: zmq.Context[Any] = zmq.Context()
-        keep(self.context.destroy)
-        self.loop = Loop()
-        self.waits = Waits(self.loop)
-        self.mailboxes = Mailboxes(self.context, self.loop, runtime)
-        keep(self.mailboxes.close_all)
-        self.access = Access(lambda pid: pid in self.crew.pids())
-        self.authorizer = Authorizer(self.context, self.access)
-        keep(self.authorizer.close)
-        lineage = database.identity("lineage", 8).hex()
-        self.control = Control(
-            self.context, runtime / "control", self.access, epoch=self.epoch, lineage=lineage
-        )
-        keep(self.control.close)
-        self.publisher = Publisher(self.context, runtime / "events", self.epoch)
-        keep(self.publisher.close)
-        self.roots = Roots(self.state, runtime)
-        self.admission = Admission(
-            access=self.access, runtime=runtime, control=self.control, publisher=self.publisher,
-            loop=self.loop, roots=self.roots,
-        )  # fmt: skip
-        self.admission.admit(self.config)
-        self.sources = Sources(
-            store=self.store,
-            areas=self.areas,
-            helpers=self.helpers,
-            spawner=self.spawner,
-            loop=self.loop,
-            lock=self.lock,
-            roots=self.roots,
-        )
-        self.reader = self.sources.reader = Reader(self.context, runtime, self.sources.start_reader)
-        keep(self.reader.close)
-        self.signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        keep(self.signals.close)
-        self.facts = Facts(
-            epoch=self.epoch,
-            lineage=lineage,
-            hash_key=database.identity("hash_key", 32),
-            state_dir=str(self.state),
-            started=time.time_ns() // 1000,
-            started_mono=boot_time(),
-        )
-
-    def _check_sandbox(self) -> None:
-        found = room.probe()
-        lacking = room.missing(found)
-        if lacking is not None and self.config.sandbox == "required":
-            raise StartError(f"sandbox = required, but {lacking}")
-        told = ", ".join(f"{layer} {state}" for layer, state in found.items())
-        logger.log(
-            logging.WARNING if lacking else logging.INFO, "sandbox (%s): %s", self.config.sandbox, told
-        )
-
     def _begin(self) -> None:
         """The core and what carries out its commands."""
-        core = self._core(self._load(self.store.database))
+        core = self._core(sound(self.store.database, self._load))
+        self._renamed()
         self.engine = Engine(core, self.store.commit, self._commit_failed)
         self.crew = Crew(
             settings=self._crew_settings(),
@@ -197,7 +82,11 @@ class App:
             workspaces=self.workspaces,
             open_area=self.areas.open,
             drop_area=self.areas.drop_empty,
-            load_secrets=lambda job, then: self.store.call(lambda database: database.secret(job), then),
+            # where they cannot be read the database is in trouble, and no job is to blame
+            load_secrets=lambda job, then: self.store.call(
+                lambda database: database.secret(job),
+                loaded(lambda payload: then(payload, None), self.renewal.failed),
+            ),
             feed=self.engine.feed,
         )
         self.delivery = Delivery(
@@ -210,11 +99,15 @@ class App:
             feed=self.engine.feed,
             modes=lambda: self.admission.modes,
         )
+        self.usage = UsageWatch(
+            self.helpers, self.crew.pids, lambda: self.config.worker_memory, self.crew.greedy
+        )
+        self.usage.told = self._metrics
         self.mailboxes.arrived = self.crew.arrived
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
         self.mailboxes.hang_timeout = int(self.config.hang_timeout * 1e6)
-        self.mailboxes.feed = self.engine.feed
+        self.mailboxes.feed = self.space.feed = self.engine.feed
         self.requests = Requests(
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
         )
@@ -226,22 +119,54 @@ class App:
             helpers=self.helpers,
             loop=self.loop,
             store=self.store,
+            quiet=lambda: all([self.sources.close(), self.keeper.end()]),
             load=self._load,
-            begin=lambda found: self.engine.revive(self._core(found)),
+            begin=self._begin_anew,
         )
+        self.reader.damaged = lambda text: self.renewal.failed(DamagedError(text))
+        self.keeper = Keeper(
+            state=self.state,
+            spawner=self.spawner,
+            helpers=self.helpers,
+            loop=self.loop,
+            lock=self.lock,
+            revision=lambda: self.engine.core.ledger.revision,
+            damaged=self.renewal.failed,
+        )
+        self.housekeeping = Housekeeping(
+            engine=self.engine,
+            store=self.store,
+            loop=self.loop,
+            failed=self.renewal.failed,
+            history=lambda: self.config.keep_history,
+        )
+        self.store.full = self.space.full
         self.engine.wire(self._handlers())
         self.store.start()
         self._watch()
+        self.space.check(commands.CheckSpace(""))
         self.engine.start()
 
     def _load(self, database: Database) -> Loaded:
-        """Bring workspaces home, and what the core starts from. Nobody acts for another core any more."""
+        """What the core starts from, the workspaces in order. Nobody acts for another core any more."""
         self.workspaces.forget_rooms()
-        bring_home(self.areas, database)
-        return database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        found = database.load(self.boot, boot_time(), time.time_ns() // 1000)
+        publishing = (job for job in found.active if job.state is State.PUBLISHING)
+        recover(self.areas, database, self.state, publishing, restored=database.restored is not None)
+        self.lineage = database.identity("lineage", 8).hex()
+        database.settle_restore()
+        return found
+
+    def _renamed(self) -> None:
+        """Tell everybody the lineage that the database has now."""
+        self.control.lineage = self.facts.lineage = self.lineage
+
+    def _begin_anew(self, loaded: Loaded) -> None:
+        self._renamed()
+        self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
-        return Core(self._settings(), loaded)
+        return Core(core_settings(self.config, self.areas.default), loaded)
 
     def _crew_settings(self) -> CrewSettings:
         return CrewSettings(
@@ -256,9 +181,6 @@ class App:
             network=network(self.config),
         )
 
-    def _settings(self) -> CoreSettings:
-        return core_settings(self.config, self.areas.default)
-
     def _outside(self) -> Outside:
         return Outside(
             lookup=self.sources.look_up,
@@ -269,6 +191,7 @@ class App:
             seq=self.publisher.seq,
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
+            usage=self.usage.of,
             sandbox=lambda: self.crew.layers,
             replay=self.sources.replay,
             survey=self.sources.survey,
@@ -292,6 +215,7 @@ class App:
             commands.Seal: self.delivery.seal,
             commands.Publish: self.delivery.publish,
             commands.Clean: self.delivery.clean,
+            commands.CheckSpace: self.space.check,
             commands.Progress: self.publisher.progress,
             commands.Exit: lambda _command: self.loop.stop(),
             **store_handlers(self.store, self.engine.feed, self.renewal.failed, boot_time),
@@ -310,7 +234,8 @@ class App:
         loop.add(self.signals.fd, self._signalled)
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
         self.mailboxes.watch()
-        loop.every(MINUTE, self._prune)
+        loop.every(USAGE_PERIOD, self.usage.look)
+        loop.every(MINUTE, self.housekeeping.do)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
 
@@ -352,8 +277,11 @@ class App:
         self.config = fresh
         logging.getLogger().setLevel(fresh.log_level.upper())
         self.crew.settings = self._crew_settings()
+        self.space.min_free = fresh.min_free
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
-        self.engine.feed(inputs.Configure(self._settings()))
+        if "backup_interval" in changed:
+            self.keeper.configure(fresh.backup_interval)
+        self.engine.feed(inputs.Configure(core_settings(self.config, self.areas.default)))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         answer = Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],
@@ -367,19 +295,8 @@ class App:
         final = event.job.terminal
         self.waits.changed(event.job.id, event.revision, final=final)
 
-    def _prune(self) -> None:
-        wall = time.time_ns() // 1000
-        self.engine.feed(inputs.Overdue((), more=True))
-        self.store.call(
-            lambda database: database.prune(wall), loaded(lambda _none: None, self.renewal.failed)
-        )
-        self.store.call(
-            lambda database: database.expired(wall, 500),
-            loaded(
-                lambda rows: self.engine.feed(inputs.Expired(tuple(rows))) if rows else None,
-                self.renewal.failed,
-            ),
-        )
+    def _metrics(self) -> None:
+        self.publisher.metrics(self.usage.events(), self.engine.core.ledger.revision)
 
     # trouble and the end
 
@@ -397,3 +314,4 @@ class App:
         while not (self.crew.empty and self.helpers.idle()) and boot_time() < until:
             self.loop.turn(max(0.0, (until - boot_time()) / 1e6))
         self.sources.close()
+        self.keeper.end()

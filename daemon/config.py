@@ -21,7 +21,7 @@ from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 from fetchd.protocol.mailbox import Network
 
-RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "sim"})
+RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "fuzz_damage", "sim"})
 """`FETCHD_*` variables that are not keys of the file."""
 
 CA_BUNDLES = (
@@ -50,8 +50,18 @@ SYSTEM_PORTS = (21, 53, 80, 443)
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
+class History(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long finished jobs are known: for `age` seconds, and the newest `count` of them; 0: any."""
+
+    age: Annotated[float, Meta(ge=0, le=100 * 366 * 86400)] = 90 * 86400.0
+    count: Annotated[int, Meta(ge=0, le=MAX_INT)] = 100_000
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit."""
+    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit.
+
+    `min_free` stays free on every file system; where it is not given 256 MiB, or 1 % of a smaller one.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=512)] = 5
     log_level: str = "info"
@@ -62,6 +72,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_timeout: Seconds = 30.0
     hang_timeout: Annotated[float, Meta(ge=1, le=86400)] = 30.0
     keep_failed: Annotated[float, Meta(ge=0, le=366 * 86400)] = 86400.0
+    keep_history: History = History()
+    backup_interval: Annotated[float, Meta(ge=0, le=366 * 86400)] = 3600.0
     cleanup: Cleanup = Cleanup()
     ca_bundle: str = ""
     host_connections: Annotated[int, Meta(ge=1, le=512)] = 16
@@ -70,6 +82,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed_time: Seconds = 60.0
     max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
     sandbox: Mode = "best-effort"
+    worker_memory: Annotated[int, Meta(ge=0, le=MAX_INT)] = 512 << 20
     system: bool = False
     """A daemon for all users of the machine: what is not set is stricter then."""
     allow_private: bool | None = None
@@ -84,6 +97,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     roots: tuple[Root, ...] = ()
     file_mode: Octal = ""
     dir_mode: Octal = ""
+    min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
@@ -96,6 +110,8 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "idle_timeout": "live",
     "hang_timeout": "live",
     "keep_failed": "live",
+    "keep_history": "live",
+    "backup_interval": "live",
     "cleanup": "live",
     "ca_bundle": "next_worker",
     "host_connections": "live",
@@ -104,6 +120,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "min_speed_time": "live",
     "max_size": "live",
     "sandbox": "next_worker",
+    "worker_memory": "live",
     "system": "restart",
     "allow_private": "live",
     "allow_hosts": "live",
@@ -117,6 +134,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "roots": "live",
     "file_mode": "live",
     "dir_mode": "live",
+    "min_free": "live",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import resource
-import shutil
 import signal
 import sqlite3
 import sys
@@ -178,10 +177,29 @@ def check_state(house: House) -> Iterator[Finding]:
             yield Finding("state", "warn", text, f"chmod 700 {state}")
         else:
             yield Finding("state", "ok", str(state))
-    free = shutil.disk_usage(house.ground).free
-    level: Level = "fail" if free < NO_SPACE else "warn" if free < LITTLE_SPACE else "ok"
+    yield from _space(house)
+
+
+def _space(house: House) -> Iterator[Finding]:
+    """How full its file system is, what is to stay free of it, and whether the database has its ballast."""
+    from .config import ConfigError, load
+    from .service.ballast import Ballast, fitting
+    from .supervise.space import look, shown
+
+    try:
+        room = look(str(house.ground), load(house.config, os.environ).min_free)
+    except ConfigError:
+        room = look(str(house.ground), None)
+    little = max(LITTLE_SPACE, 2 * room.reserve)
+    short = room.free < max(NO_SPACE, room.reserve)
+    level: Level = "fail" if short else "warn" if room.free < little else "ok"
     advice = None if level == "ok" else "make room: a full disk holds every download"
-    yield Finding("space", level, f"{free / (1 << 30):.1f} GiB are free at {house.ground}", advice)
+    text = f"{shown(room.free)} are free at {house.ground}, {shown(room.reserve)} are to stay free"
+    yield Finding("space", level, text, advice)
+    if (house.state / "fetchd.db").exists():
+        held = Ballast(house.state / "ballast", fitting(house.state)).held
+        yield Finding("ballast", "ok" if held else "warn", "is there" if held else "is missing",
+                      None if held else "a running daemon makes it again when there is room")  # fmt: skip
 
 
 def check_sockets(house: House) -> Iterator[Finding]:
@@ -313,17 +331,29 @@ def check_kernel(_house: House) -> Iterator[Finding]:
 
 def check_staging(house: House) -> Iterator[Finding]:
     """What lies in the state directory's staging area. Areas on other mounts are the daemon's to list."""
-    jobs = [path for path in (house.state / ".fetchd").glob("*/jobs/*") if path.is_dir()]
-    if not jobs:
+    from .supervise.workspace import survey
+
+    found = survey(list(map(str, (house.state / ".fetchd").glob("*"))), 0)
+    if not found:
         yield Finding("staging", "ok", "empty")
         return
-    size = 0
-    for path in jobs:
-        for file in path.rglob("*"):
-            with contextlib.suppress(OSError):
-                size += file.lstat().st_blocks * 512
-    text = f"{len(jobs)} workspaces with {size / (1 << 20):.1f} MiB"
+    text = f"{len(found)} workspaces with {sum(size for _, _, size, *_ in found) / (1 << 20):.1f} MiB"
     yield Finding("staging", "ok", text + "; fetchd workspace ls says whose")
+
+
+def check_database(house: House) -> Iterator[Finding]:
+    """Backups of the database, and what had to be repaired."""
+    from .store import health
+
+    for level, message, advice in health.look(house.state):
+        yield Finding("database", level, message, advice)
+
+
+def check_recovery(house: House) -> Iterator[Finding]:
+    """What the last start that found workspaces did with them."""
+    from .recovery import told
+
+    yield Finding("recovery", *told(house.state))
 
 
 CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
@@ -332,11 +362,13 @@ CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
     "state": check_state,
     "sockets": check_sockets,
     "daemon": check_daemon,
+    "database": check_database,
     "inotify": check_inotify,
     "files": check_files,
     "sandbox": check_sandbox,
     "kernel": check_kernel,
     "staging": check_staging,
+    "recovery": check_recovery,
 }
 
 

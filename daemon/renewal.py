@@ -11,6 +11,7 @@ from fetchd.daemon.core.core import Loaded
 
 from .router.engine import Engine
 from .router.loop import Loop, boot_time
+from .store.damage import is_damage
 from .store.database import Database
 from .store.thread import Store
 from .supervise.crew import Crew
@@ -24,7 +25,11 @@ LONGEST = 30_000_000
 
 
 class Renewal:
-    """`load` runs in the store's thread, `begin` in the loop with what it has loaded."""
+    """`load` runs in the store's thread, `begin` in the loop with what it has loaded.
+
+    `quiet` ends the processes that read the database and says whether they are gone: the files that they have
+    open may be put aside.
+    """
 
     def __init__(
         self,
@@ -34,6 +39,7 @@ class Renewal:
         helpers: Helpers,
         loop: Loop,
         store: Store,
+        quiet: Callable[[], bool],
         load: Callable[[Database], Loaded],
         begin: Callable[[Loaded], None],
     ) -> None:
@@ -42,6 +48,7 @@ class Renewal:
         self._helpers = helpers
         self._loop = loop
         self._store = store
+        self._quiet = quiet
         self._load = load
         self._begin = begin
         self._failures = 0
@@ -61,7 +68,7 @@ class Renewal:
 
     def _reload(self) -> None:
         """Load the core from the store, once no worker and no helper acts for the old one."""
-        if not (self._crew.empty and self._helpers.idle()):
+        if not (self._quiet() and self._crew.empty and self._helpers.idle()):
             self._loop.at(boot_time() + PAUSE // 10, self._reload)
             return
 
@@ -74,4 +81,22 @@ class Renewal:
             logger.info("started anew from the database at revision %d", found.revision)
             self._begin(found)
 
-        self._store.call(self._load, loaded)
+        self._store.call(lambda database: anew(database, self._load), loaded)
+
+
+def anew(database: Database, load: Callable[[Database], Loaded]) -> Loaded:
+    """Open the database again, and load from it: pages that a failed sync may have lost are not believed."""
+    database.reopen()
+    return sound(database, load)
+
+
+def sound(database: Database, load: Callable[[Database], Loaded]) -> Loaded:
+    """Load from the database; where that shows damage, from what takes its place."""
+    try:
+        return load(database)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        database.suspect(error)
+    database.reopen()
+    return load(database)

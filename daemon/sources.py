@@ -3,13 +3,10 @@
 Part of the composition root: it knows the store and the supervision, and hands the router plain callbacks.
 """
 
-import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fetchd.daemon.core.job import Job
@@ -26,7 +23,7 @@ from .supervise.area import Areas
 from .supervise.helpers import Helpers
 from .supervise.roots import Roots
 from .supervise.spawn import Child, Spawner
-from .supervise.workspace import survey, sweep
+from .supervise.workspace import remove_tree, survey
 
 logger = logging.getLogger("fetchd")
 
@@ -88,7 +85,7 @@ class Sources:
             for _, area in places.values():
                 if area != self._areas.default:
                     wall = time.time_ns() // 1000
-                    add = partial(Database.add_area, path=area, wall=wall)
+                    add = partial(Database.add_area, path=area, mount=self._areas.point(area), wall=wall)
                     self._store.call(add, _noted)
             then(places, None)
 
@@ -101,7 +98,7 @@ class Sources:
 
     def discard(self, job: str, path: str) -> None:
         """Delete a workspace of no job; under the job's key, so that a new job of that name comes after."""
-        self._helpers.run(job, partial(shutil.rmtree, path, ignore_errors=True), lambda _none, _error: None)
+        self._helpers.run(job, partial(remove_tree, path), lambda _none, _error: None)
 
     # the reading helper
 
@@ -133,25 +130,14 @@ class Sources:
         self._child = None
         self.reader.lost()
 
-    def close(self) -> None:
-        """End the reading helper."""
+    def close(self) -> bool:
+        """End the reading helper; whether there is none any more. The next one to ask starts another."""
         if self._child is not None:
             self._child.kill()
+        return self._child is None
 
 
 def _noted(_result: None, error: BaseException | None) -> None:
     if error is not None:
         # the area is remembered again at its next use; until then only a crash could leave something there
         logger.warning("a staging area could not be noted: %s", error)
-
-
-def bring_home(areas: Areas, database: Database) -> None:
-    """Workspaces out of the rooms of dead workers; those that no job can have any more are deleted."""
-    for area in areas.known():
-        with contextlib.suppress(FetchdError, OSError):
-            areas.open(area)
-        names = sweep(area)
-        wanted = {job.id for job in database.by_ids(names).values() if job.area == area and job.has_workspace}
-        for name in names:
-            if name not in wanted:
-                shutil.rmtree(Path(area, "jobs", name), ignore_errors=True)

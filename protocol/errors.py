@@ -71,6 +71,7 @@ class Code(StrEnum):
     WORKER_DIED = "worker_died"
     WORKER_HUNG = "worker_hung"
     WORKER_KILLED = "worker_killed"
+    WORKER_MEMORY = "worker_memory"
     POISONED = "poisoned"
     CANCELLED = "cancelled"
     # what a job may be warned of
@@ -143,6 +144,7 @@ MEANINGS: dict[Code, str] = {
     Code.WORKER_DIED: "the worker process died",
     Code.WORKER_HUNG: "the worker process stopped answering and was killed",
     Code.WORKER_KILLED: "the supervisor ended the worker process",
+    Code.WORKER_MEMORY: "the worker process took more memory than it may and was killed",
     Code.POISONED: "the job killed three workers and was parked",
     Code.CANCELLED: "the job was cancelled",
     Code.MIRROR_DIFFERS: "a mirror has another file and is not used any more",
@@ -157,7 +159,7 @@ TRANSIENT = frozenset(
     {
         Code.DNS, Code.CONNECT, Code.TIMEOUT, Code.RESET, Code.SHORT_BODY, Code.TLS, Code.RATE_LIMITED,
         Code.UNAVAILABLE, Code.SERVER_ERROR, Code.TOO_SLOW, Code.PROXY, Code.WORKER_DIED, Code.WORKER_HUNG,
-        Code.WORKER_KILLED,
+        Code.WORKER_KILLED, Code.WORKER_MEMORY,
     }
 )  # fmt: skip
 """Faults of servers, of the way to them and of workers that may be gone another time.

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 PROGRESS = "progress"
 HEARTBEAT = "heartbeat"
+METRICS = "metrics"
 
 
 class EventHeader(Struct, frozen=True, kw_only=True):
@@ -34,6 +35,20 @@ class Progress(Struct, frozen=True, kw_only=True):
     total: int | None
     speed: float | None
     eta: float | None
+
+
+class WorkerUsage(Struct, frozen=True, kw_only=True):
+    """What the worker in a slot takes: resident bytes, and the share of one processor."""
+
+    slot: int
+    memory: int
+    cpu: float
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Body of `sys.metrics`, every two seconds while there are workers: what each of them takes."""
+
+    workers: list[WorkerUsage]
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True):

@@ -10,12 +10,17 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):
-    """One slot of the pool. `pid` is null while no worker fills it, `job` while it is idle."""
+    """One slot of the pool. `pid` is null while no worker fills it, `job` while it is idle.
+
+    `memory` is resident, in bytes; `cpu` is the share of one processor. Null until they are measured.
+    """
 
     slot: int
     state: str
     pid: int | None
     job: str | None
+    memory: int | None = None
+    cpu: float | None = None
 
 
 class Held(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,9 @@ from .slot import Run, Slot
 if TYPE_CHECKING:
     from .core import Core
 
+KILLED = {inputs.Gone.HUNG: Code.WORKER_HUNG, inputs.Gone.GREEDY: Code.WORKER_MEMORY}
+"""Why the supervisor has ended a worker, where it has a name of its own."""
+
 RESTARTS = 3
 """An attempt may begin anew so often; the kept bytes can turn out to be wrong only once."""
 
@@ -65,7 +68,7 @@ def gone(core: "Core", event: inputs.WorkerGone, now: Moment) -> None:
             died = Failure(code=Code.WORKER_DIED, message=f"the worker died: {event.detail}")
             failing.lose(core, job, died, now)
         else:
-            code = Code.WORKER_HUNG if cause is inputs.Gone.HUNG else Code.WORKER_KILLED
+            code = KILLED.get(cause, Code.WORKER_KILLED)
             killed = Failure(code=code, message=f"the worker was killed: {event.detail}")
             failing.lose(core, job, killed, now)
 
@@ -131,16 +134,19 @@ def _responded(
     allowances.show(core, run, now)
     run.bytes, run.total = said.kept, said.total
     core.pool.owners.weigh(run, max(0, (said.total or 0) - said.kept))
+    synced = _both(job.synced, tuple(said.have))
+    # what is about to be overwritten is not vouched for any more
+    save = core.ledger.note if synced == job.synced else core.ledger.put
     job = replace(
         job,
         etag=said.validator.etag,
         last_modified=said.validator.last_modified,
         total=said.total,
         bytes=said.kept,
-        synced=_both(job.synced, tuple(said.have)),
+        synced=synced,
         modified=said.modified or 0,
     )
-    core.ledger.note(job)
+    save(job)
     if run.stop != "pause":
         delivery.choose_name(core, run, job, said.disposition, said.url)
 
@@ -177,7 +183,8 @@ def _progressed(
 
 
 def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Synced, now: Moment) -> None:
-    if job is None or run.stop == "end":
+    if job is None or run.stop == "end" or said.generation < job.generation:
+        # a sync takes its time: what was synced may have been dropped by a restart meanwhile
         return
     ranges = tuple(said.ranges)
     ends = [edge for pair in ranges for edge in pair]

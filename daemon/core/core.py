@@ -223,6 +223,7 @@ HANDLERS: dict[type, Callable[[Core, Any, Moment], None]] = {
     inputs.Bulk: bulk.bulk,
     inputs.ChunkLoaded: bulk.chunk_loaded,
     inputs.Expired: lifecycle.expired,
+    inputs.Outdated: lifecycle.outdated,
     inputs.Overdue: deadlines.overdue,
     inputs.Limit: limits.limit,
     inputs.Configure: verbs.configure,

@@ -105,7 +105,10 @@ def space_found(core: "Core", event: inputs.SpaceFound, now: Moment) -> None:
     """What was found out about the room on a file system."""
     area = core.disks.areas.get(event.area)
     if area is None:
-        return
+        if event.area or not (event.trouble or event.free < event.reserve):
+            return
+        # nobody asked: the database has found no room
+        area = watch(core, "")
     area.due = now.mono + SECOND
     headroom = event.free - event.reserve
     if core.gates.get(key_of(event.area)) is None:

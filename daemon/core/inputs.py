@@ -91,6 +91,12 @@ class Expired(Struct, frozen=True):
     rows: tuple[Job, ...]
 
 
+class Outdated(Struct, frozen=True):
+    """Finished jobs that the history need not know any longer, and that nothing is kept of."""
+
+    rows: tuple[Job, ...]
+
+
 class Overdue(Struct, frozen=True):
     """Jobs whose time is over, and that are not being attempted. `more`: the store has further ones."""
 
@@ -120,6 +126,7 @@ class Gone(StrEnum):
     DIED = "died"
     KILLED = "killed"
     HUNG = "hung"
+    GREEDY = "greedy"
     LEFT = "left"
     SPAWN_FAILED = "spawn_failed"
 
@@ -232,7 +239,7 @@ class Tick(Struct, frozen=True):
 
 
 Input = (
-    Submit | Verb | Bulk | ChunkLoaded | Expired | Overdue | Limit | WindowLoaded | LanesLoaded |
+    Submit | Verb | Bulk | ChunkLoaded | Expired | Outdated | Overdue | Limit | WindowLoaded | LanesLoaded |
     DueLoaded | Committed | WorkerReady | WorkerGone | WorkerReport | Violation | AssignRefused |
     NameProbed | Sealed | Published | FileRefused | SpaceFound | Configure | Drain | Tick
 )  # fmt: skip

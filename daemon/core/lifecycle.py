@@ -108,10 +108,15 @@ def remove(core: "Core", job: Job, now: Moment) -> Verdict:
         ending.clean(core, job)
         if job.secret:
             core.emit(DropSecrets(job.id))
+    _forget(core, job, now)
+    return None, None
+
+
+def _forget(core: "Core", job: Job, now: Moment) -> None:
+    # all totals are of the jobs that are known, as they are when they are counted anew at a start
     if job.state is State.COMPLETED:
         core.account(job.owner, -job.size)
     core.ledger.forget(job, now)
-    return None, None
 
 
 def _take_back(core: "Core", job: Job, now: Moment) -> Job:
@@ -146,3 +151,10 @@ def expired(core: "Core", event: inputs.Expired, now: Moment) -> None:
         core.ledger.put(job if early else replace(job, kept_until=0))
         if job.secret and not early:
             core.emit(DropSecrets(job.id))
+
+
+def outdated(core: "Core", event: inputs.Outdated, now: Moment) -> None:
+    """Forget finished jobs. One that was retried meanwhile, or that bytes are kept of, is left alone."""
+    for job in core.ledger.current(event.rows):
+        if job.terminal and not job.kept_until:
+            _forget(core, job, now)

@@ -213,6 +213,7 @@ TABLE: dict[Code, tuple[Callable[[Case, int], Retry | GiveUp], int]] = {
     Code.WORKER_DIED: (poison, POISON_DEATHS),
     Code.WORKER_HUNG: (again, 0),
     Code.WORKER_KILLED: (again, 0),
+    Code.WORKER_MEMORY: (again, 0),
     Code.IO_ERROR: (from_zero, IO_ERRORS),
     Code.EXHAUSTED: (bide, UNBOUNDED),
 }

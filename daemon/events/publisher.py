@@ -7,13 +7,14 @@ for its admins, and one for each other owner, with the events of that owner's jo
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import zmq
+from msgspec import Struct
 
 from fetchd.daemon.core.commands import Event, Progress
 from fetchd.daemon.core.rights import Asker, in_scope, scope
@@ -129,18 +130,26 @@ class Publisher:
 
     def heartbeat(self, revision: int) -> None:
         """Tell quiet watchers how far we are."""
+        body = events.Heartbeat(epoch=self._epoch, revision=revision)
+        self._system(self._outlets(), events.HEARTBEAT, body, revision)
+
+    def metrics(self, workers: list[events.WorkerUsage], revision: int) -> None:
+        """Tell admins what the workers take: it shows what others' jobs do."""
+        if workers and self._hears(self._everything):
+            self._system((self._everything,), events.METRICS, events.Metrics(workers=workers), revision)
+
+    def _system(self, outlets: Iterable[Outlet], kind: str, body: Struct, revision: int) -> None:
         header = events.EventHeader(
             v=PROTOCOL,
             epoch=self._epoch,
             seq=0,
             revision=revision,
             time=time.time_ns() // 1000,
-            type=events.HEARTBEAT,
+            type=kind,
             job=None,
         )
-        body = encode(events.Heartbeat(epoch=self._epoch, revision=revision))
-        frames = [sys_topic(events.HEARTBEAT), encode(header), body]
-        for outlet in self._outlets():
+        frames = [sys_topic(kind), encode(header), encode(body)]
+        for outlet in outlets:
             outlet.send(frames)
 
     def _touch(self, job: str, owner: str, *, new: bool) -> _Last:
@@ -160,13 +169,14 @@ class Publisher:
         """To whoever may hear it. Most of the time of a burst of submits nobody listens at all."""
         frames: list[bytes] | None = None
         for outlet in (self._everything, self._of.get(owner)):
-            if outlet is None:
-                continue
-            if not outlet.heard and outlet.news:
-                self._take(outlet)
-            if outlet.heard:
+            if outlet is not None and self._hears(outlet):
                 frames = frames or self._frames(job, message)
                 outlet.send(frames)
+
+    def _hears(self, outlet: Outlet) -> bool:
+        if not outlet.heard and outlet.news:
+            self._take(outlet)
+        return outlet.heard
 
     def _frames(self, job: str, message: _Message) -> list[bytes]:
         header = events.EventHeader(

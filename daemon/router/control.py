@@ -54,7 +54,7 @@ class Control:
     ) -> None:
         self._access = access
         self._epoch = epoch
-        self._lineage = lineage
+        self.lineage = lineage
         self.path = path
         self.endpoint = f"ipc://{path}"
         self.handlers: dict[str, Handler] = {}
@@ -130,7 +130,7 @@ class Control:
             self.refuse(caller, FetchdError(Code.INTERNAL))
 
     def _send(self, caller: Caller, *, ok: bool, body: bytes) -> None:
-        header = ReplyHeader(PROTOCOL, caller.type, caller.req, ok, self._epoch, self._lineage)
+        header = ReplyHeader(PROTOCOL, caller.type, caller.req, ok, self._epoch, self.lineage)
         if len(body) > MAX_MESSAGE:
             raise ProtocolError(Code.TOO_LARGE, "the answer does not fit into one message; ask for less")
         try:

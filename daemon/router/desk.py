@@ -19,8 +19,8 @@ from .control import Caller, Control
 from .engine import Engine, moment
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not change while the daemon lives."""
+class Facts(msgspec.Struct, kw_only=True):
+    """What does not change while the daemon lives, but for the lineage, where a backup is restored."""
 
     epoch: str
     lineage: str
@@ -47,6 +47,7 @@ class Outside(msgspec.Struct, kw_only=True):
     page: Callable[..., None]
     seq: Callable[[str], int]
     workspace: Callable[[Job], str]
+    usage: Callable[[int, int], dict[str, Any]]
     worker_pid: Callable[[int, int], int | None]
     sandbox: Callable[[], dict[str, str]]
     replay: Callable[..., None]

@@ -59,6 +59,7 @@ class Engine:
         self._stamp = 0
         self._in_flight = False
         self._dead = False
+        self._turned = 0
         self._handlers: Mapping[type[Command], Callable[[Any], None]] = {}
         self.announce: Callable[[Event, bytes], None] = lambda _event, _body: None
         self.lost: Callable[[object], None] = lambda _token: None
@@ -69,7 +70,9 @@ class Engine:
 
     def start(self) -> None:
         """Let the core take up what was left behind."""
-        self._sort(self.core.start(moment()))
+        now = moment()
+        self._turned = now.mono
+        self._sort(self.core.start(now))
 
     def feed(self, event: inputs.Input) -> None:
         """An input for this turn; while the core is given up there is nobody to hear it."""
@@ -123,8 +126,13 @@ class Engine:
     def _take_inputs(self) -> None:
         self._current, self._inputs = self._inputs, []
         for event in self._current:
-            self._sort(self.core.handle(event, moment()))
+            self._handle(event)
         self._current = []
+
+    def _handle(self, event: inputs.Input) -> None:
+        now = moment()
+        self._turned = now.mono
+        self._sort(self.core.handle(event, now))
 
     def abandon(self) -> None:
         """Carry nothing out any more: this core and its commands are given up."""
@@ -150,13 +158,14 @@ class Engine:
         if self._dead:
             return None
         try:
-            return self.core.next_deadline(boot_time())
+            # what was due at a time that has passed since is still to be done
+            return self.core.next_deadline(self._turned)
         except Exception as error:
             self._broken(error)
             return None
 
     def _due(self) -> bool:
-        wanted = self.core.next_deadline(boot_time())
+        wanted = self.core.next_deadline(self._turned)
         return wanted is not None and wanted <= boot_time()
 
     def _sort(self, commands: list[Command]) -> None:
@@ -220,7 +229,7 @@ class Engine:
         try:
             # what the store answered before this commit is older than it, and memory must still know better
             self._take_inputs()
-            self._sort(self.core.handle(inputs.Committed(stamp), moment()))
+            self._handle(inputs.Committed(stamp))
             for effect in effects:
                 effect()
             self._flying = []

@@ -19,6 +19,13 @@ from .waits import Waits
 
 PAGE_BYTES = MAX_MESSAGE - 4096
 
+AGAIN = 1.0
+"""Seconds after which a question may be asked again that the reading helper has not answered."""
+
+
+def _unread(error: str | None) -> FetchdError:
+    return FetchdError(Code.STORE_FAILED, error or "", retry_after=AGAIN)
+
 
 class Reading:
     """The handlers of requests that change nothing."""
@@ -76,7 +83,7 @@ class Reading:
     def list_jobs(self, caller: Caller, body: control.List) -> None:
         def page(found: dict[str, Any] | None, error: str | None) -> None:
             if found is None:
-                self._desk.control.refuse(caller, FetchdError(Code.STORE_FAILED, error or ""))
+                self._desk.control.refuse(caller, _unread(error))
                 return
             cursor = found["cursor"]
             kept: list[JobSnapshot] = []
@@ -116,7 +123,7 @@ class Reading:
 
         def replayed(answer: dict[str, Any] | None, error: str | None) -> None:
             if answer is None:
-                desk.control.refuse(caller, FetchdError(Code.STORE_FAILED, error or ""))
+                desk.control.refuse(caller, _unread(error))
             elif body.since + 1 < answer["oldest"]:
                 desk.control.refuse(caller, FetchdError(Code.HISTORY_GONE, oldest=answer["oldest"]))
             else:

@@ -13,6 +13,7 @@ from fetchd.daemon.core.gates import Gate
 from fetchd.daemon.core.intake import SCHEMES, Intake, check
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.core.rights import in_scope, may_govern, may_see, scope
+from fetchd.daemon.core.slot import Slot
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS, MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
@@ -194,6 +195,10 @@ class Requests:
     def status(self, caller: Caller, _body: Status) -> None:
         facts, core = self._facts, self._core
         owner = scope(caller)
+
+        def shown(slot: Slot) -> bool:
+            return owner is None or (slot.run is not None and in_scope(owner, slot.run.owner))
+
         workers = [
             WorkerStatus(
                 slot=slot.index,
@@ -205,7 +210,8 @@ class Requests:
                 if slot.filled
                 else "empty",
                 pid=self._outside.worker_pid(slot.index, slot.incarnation) if slot.filled else None,
-                job=slot.run.job if slot.run and in_scope(owner, slot.run.owner) else None,
+                job=slot.run.job if slot.run and shown(slot) else None,
+                **(self._outside.usage(slot.index, slot.incarnation) if shown(slot) else {}),
             )
             for slot in core.pool.slots
         ]

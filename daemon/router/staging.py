@@ -17,12 +17,13 @@ Known = Callable[[Sequence["Found"], dict[str, Job]], None]
 
 
 class Found(NamedTuple):
-    """A workspace as it was found. `age` in seconds since its last write."""
+    """A workspace as it was found. `age` in seconds since its last write. A `parked` one is no job's."""
 
     job: str
     path: str
     bytes: int
     age: float
+    parked: bool
 
 
 class Staging:
@@ -39,7 +40,7 @@ class Staging:
                     path=item.path,
                     bytes=item.bytes,
                     age=item.age,
-                    state=jobs[item.job].state if item.job in jobs else None,
+                    state=None if _is_orphan(item, jobs) else jobs[item.job].state,
                 )
                 for item in sorted(found, key=lambda item: -item.age)[:MAX_ITEMS]
             ]
@@ -52,24 +53,24 @@ class Staging:
             raise FetchdError(Code.BAD_REQUEST, "clean is for IDs, for orphans, or for what is old")
 
         def known(found: Sequence[Found], jobs: dict[str, Job]) -> None:
-            lying = {item.job: item for item in found}
-            chosen = list(body.ids)
+            chosen = [(job_id, _of_id(job_id, found)) for job_id in body.ids]
+            taken = {item for _, item in chosen}
             for item in found:
-                orphan = item.job not in jobs
+                orphan = _is_orphan(item, jobs)
                 old = body.older_than is not None and item.age >= body.older_than
                 finished = orphan or jobs[item.job].terminal
-                if item.job not in chosen and ((orphan and body.orphans) or (old and finished)):
-                    chosen.append(item.job)
+                if item not in taken and ((orphan and body.orphans) or (old and finished)):
+                    chosen.append((item.job, item))
             # what does not fit into one answer is for the next request
             del chosen[MAX_ITEMS:]
-            outcomes = [self._clean(job_id, lying.get(job_id), jobs.get(job_id)) for job_id in chosen]
+            outcomes = [self._clean(job_id, item, jobs.get(job_id)) for job_id, item in chosen]
             answer = control.Outcomes(jobs=outcomes)
             self._desk.engine.after(lambda: self._desk.control.reply(caller, answer), caller)
 
         self._survey(caller, known, body.ids)
 
     def _clean(self, job_id: str, found: Found | None, job: Job | None) -> control.Outcome:
-        if job is None:
+        if job is None or (found is not None and found.parked):
             if found is None:
                 return control.Outcome(id=job_id, state=None, revision=0, code=Code.NO_SUCH_JOB)
             self._desk.outside.discard(job_id, found.path)
@@ -85,7 +86,7 @@ class Staging:
     def _survey(self, caller: Caller, then: Known, more: Sequence[str] = ()) -> None:
         desk = self._desk
 
-        def surveyed(rows: Sequence[tuple[str, str, int, float]], error: BaseException | None) -> None:
+        def surveyed(rows: Sequence[tuple[str, str, int, float, bool]], error: BaseException | None) -> None:
             if error is not None:
                 desk.control.refuse(caller, FetchdError(Code.INTERNAL, str(error)))
                 return
@@ -102,3 +103,12 @@ class Staging:
             desk.look_up(caller, ids, [], known, stored=False)
 
         desk.outside.survey(surveyed)
+
+
+def _is_orphan(item: Found, jobs: dict[str, Job]) -> bool:
+    return item.parked or item.job not in jobs
+
+
+def _of_id(job: str, found: Sequence[Found]) -> Found | None:
+    """What lies there for a job, or else what is parked under its name."""
+    return min((item for item in found if item.job == job), key=lambda item: item.parked, default=None)

@@ -8,6 +8,7 @@ from typing import Any
 
 WORKER = "fetchd.daemon.worker.main"
 READER = "fetchd.daemon.store.reader"
+BACKUP = "fetchd.daemon.store.backup"
 
 
 def call(module: str, *arguments: Any) -> None:

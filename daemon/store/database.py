@@ -5,7 +5,6 @@ committed before the jobs that need them, and deleted after the jobs that no lon
 """
 
 import contextlib
-import os
 import secrets as random_source
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -35,52 +34,89 @@ from fetchd.daemon.core.job import Job, Lane
 from fetchd.protocol.codec import encode
 from fetchd.protocol.job import Reason, State
 
-from . import upkeep
-from .schema import COLUMNS, check_version, from_row, migrate, to_row
+from . import damage, opening, repair, upkeep
+from .rows import OF_LANE, Rows
+from .schema import COLUMNS, DamagedError, to_row
 
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
 _UPDATES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "seq")
 UPSERT = f"INSERT INTO jobs ({_NAMES}) VALUES ({_MARKS}) ON CONFLICT (seq) DO UPDATE SET {_UPDATES}"
 ARCHIVE = f"INSERT OR REPLACE INTO history ({_NAMES}) VALUES ({_MARKS})"
-HELD = {
-    "jobs": "INDEXED BY jobs_held WHERE state IN ('paused', 'waiting')",
-    "history": "INDEXED BY history_failed WHERE state IN ('failed', 'cancelled')",
-}
-OF_LANE = "host = ? AND owner = ? AND grp = ? AND area = ?"
-
-GATED = {"host": "host", "owner": "owner", "group": "grp", "area": "area"}
-"""The columns that the kinds of gates hold lanes by."""
 
 Batch = Sequence[tuple[Durable, bytes | None]]
 """Durable commands in order; an `Event` comes with its encoded body."""
 
 
-class Database:
-    """One open pair of databases, `fetchd.db` and `secrets.db`, in the state directory."""
+class Database(Rows):
+    """One open pair of databases, `fetchd.db` and `secrets.db`, in the state directory.
+
+    A damaged one is put aside while it is opened. `restored` then says what took its place, until
+    `settle_restore` is called.
+    """
 
     def __init__(self, state: Path) -> None:
         self.path = state / "fetchd.db"
+        self._state = state
+        self._identity: dict[str, bytes] = {}
+        self._open()
+
+    def _open(self) -> None:
         self.unchecked = 0
-        self.connection = _open(self.path)
+        repair.finish(self._state)
+        damaged = self._connect()
+        if damaged is not None:
+            # a connection that is closed before its files are away would tidy them up
+            try:
+                repair.restore(self._state, damaged)
+            finally:
+                self._disconnect()
+            if (damaged := self._connect()) is not None:
+                raise DamagedError(damaged)
         try:
-            check_version(self.connection)
-            self.secrets = _open(state / "secrets.db")
+            self.secrets = opening.secrets(self._state)
+            self.restored = repair.of(self.connection)
         except BaseException:
+            self._disconnect()
+            raise
+        if self.restored is not None:
+            repair.tell(self._state, self.restored)
+        damage.clear(self._state)
+
+    def _connect(self) -> str | None:
+        """Open `fetchd.db`; what is wrong with it where it is damaged, and the connection stays open then."""
+        if opening.missing(self._state):
+            return "it is gone"
+        try:
+            self.connection = opening.connect(self.path)
+            opening.prepare(self.connection, self._state, suspected=damage.marked(self._state) is not None)
+        except Exception as error:
+            if damage.is_damage(error):
+                return str(error)
+            self._disconnect()
+            raise
+        return None
+
+    def _disconnect(self) -> None:
+        if hasattr(self, "connection"):
             self.connection.close()
-            raise
-        try:
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute("PRAGMA wal_autocheckpoint = 0")
-            self.secrets.execute("PRAGMA secure_delete = ON")
-            self.secrets.execute("PRAGMA journal_mode = TRUNCATE")
-            migrate(self.connection)
-            self.secrets.execute(
-                "CREATE TABLE IF NOT EXISTS secrets (job TEXT PRIMARY KEY, payload BLOB NOT NULL) STRICT"
-            )
-        except BaseException:
-            self.close()
-            raise
+
+    def reopen(self) -> None:
+        """Open it anew after a fault: nothing is believed that was in memory, and damage is dealt with."""
+        self.close()
+        self._open()
+        # what others know us by stays, also where no backup knew it; only the lineage is another
+        known = [(key, value) for key, value in self._identity.items() if key != "lineage"]
+        self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", known)
+
+    def suspect(self, reason: object) -> None:
+        """Have it checked when it is opened the next time."""
+        damage.mark(self._state, reason)
+
+    def settle_restore(self) -> None:
+        """Whatever follows from a restore has been done."""
+        self.connection.execute("DELETE FROM meta WHERE key = 'restored'")
+        self.restored = None
 
     def close(self) -> None:
         self.connection.close()
@@ -91,16 +127,22 @@ class Database:
     def identity(self, key: str, size: int = 16) -> bytes:
         """A random value that belongs to this database, made at first use: instance, lineage, hash key."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            return bytes(row[0])
-        value = random_source.token_bytes(size)
-        self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        value = random_source.token_bytes(size) if row is None else bytes(row[0])
+        if row is None:
+            self.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        self._identity[key] = value
         return value
 
     # at start
 
     def load(self, boot_id: str, mono: int, wall: int) -> Loaded:
         """What the core starts from. Waits are moved to the boot-time clock of this boot."""
+        try:
+            return self._load(boot_id, mono, wall)
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            raise DamagedError(f"what a start needs is damaged: {error}") from None
+
+    def _load(self, boot_id: str, mono: int, wall: int) -> Loaded:
         upkeep.rebase_clocks(self.connection, boot_id, mono, wall)
         self._sweep_secrets()
         active = self._jobs(
@@ -243,129 +285,8 @@ class Database:
                     else:
                         self.secrets.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (job, payload))
 
-    # rows
-
-    def window(self, lane: Lane, after: tuple[int, int] | None, limit: int) -> tuple[list[Job], bool]:
-        """Up to `limit` queued jobs of a lane behind an order key, and whether there are more."""
-        where = ""
-        values: tuple[int, ...] = ()
-        if after is not None:
-            # a row-value comparison cannot mix directions, so it is spelt out
-            where, values = (
-                " AND priority <= ? AND (priority < ? OR seq > ?)",
-                (-after[0], -after[0], after[1]),
-            )
-        jobs = self._jobs(
-            f"SELECT {{}} FROM jobs WHERE state = 'queued' AND {OF_LANE}{where}"
-            " ORDER BY priority DESC, seq LIMIT ?",
-            (*lane, *values, limit + 1),
-        )
-        return jobs[:limit], len(jobs) > limit
-
-    def lanes(self, limit: int, without: Sequence[tuple[str, str]] = ()) -> tuple[list[Lane], bool]:
-        """The lanes with the best heads, less those of these (kind, name), and whether there are more."""
-        # one value a column: there may be more gates than SQLite takes terms or parameters
-        held = [[name for kind, name in without if kind == gated] for gated in GATED]
-        where = " AND ".join(f"{column} NOT IN (SELECT value FROM json_each(?))" for column in GATED.values())
-        rows = self.connection.execute(
-            f"SELECT host, owner, grp, area FROM lanes WHERE {where}"
-            " ORDER BY next_ready, head_priority DESC, head_seq LIMIT ?",
-            (*(msgspec.json.encode(names).decode() for names in held), limit + 1),
-        ).fetchall()
-        return [Lane(*row) for row in rows[:limit]], len(rows) > limit
-
-    def due(self, after: int, limit: int) -> tuple[list[Job], int | None]:
-        """Waiting jobs due after a boot time, and up to when these are all (None: for ever)."""
-        row = self.connection.execute(
-            "SELECT wait_until FROM jobs WHERE state = 'waiting' AND wait_until > ?"
-            " ORDER BY wait_until LIMIT 1 OFFSET ?",
-            (after, limit - 1),
-        ).fetchone()
-        until = None if row is None else row[0]
-        bound = "" if until is None else " AND wait_until <= ?"
-        values = (after,) if until is None else (after, until)
-        return self._jobs(
-            f"SELECT {{}} FROM jobs WHERE state = 'waiting' AND wait_until > ?{bound}", values
-        ), until
-
-    def chunk(self, intent: Intent, limit: int) -> tuple[list[Job], bool]:
-        """The next jobs of a bulk verb in the order of their submission, and whether there are more."""
-        found: list[Job] = []
-        # by rowid, or by (owner, state, seq): never by an index whose order would have to be mended
-        for state in intent.states or (None,):
-            held = f"{HELD[intent.table]} AND owner = ? AND state = '{state}'"
-            where = "WHERE +owner = ?" if state is None else held
-            found += self._jobs(
-                f"SELECT {{}} FROM {intent.table} {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-                (intent.owner, intent.cursor, intent.upto, limit + 1),
-            )
-        found.sort(key=lambda job: job.seq)
-        return found[:limit], len(found) > limit
-
-    def expired(self, wall: int, limit: int) -> list[Job]:
-        """Finished jobs whose workspaces have been kept until now."""
-        return self._jobs(
-            "SELECT {} FROM history WHERE kept_until > 0 AND kept_until <= ? ORDER BY kept_until LIMIT ?",
-            (wall, limit),
-        )
-
-    def overdue(self, mono: int, limit: int) -> tuple[list[Job], bool]:
-        """Live jobs that nobody attempts and whose time is over then, and whether there are more."""
-        jobs = self._jobs(
-            "SELECT {} FROM jobs INDEXED BY jobs_expires WHERE expires > 0 AND expires <= ?"
-            " AND state IN ('queued', 'waiting', 'paused') ORDER BY expires LIMIT ?",
-            (mono, limit + 1),
-        )
-        return jobs[:limit], len(jobs) > limit
-
-    def with_secrets(self, ids: Sequence[str]) -> frozenset[str]:
-        """Which of these jobs have their secrets still."""
-        wanted = msgspec.json.encode(ids).decode()
-        query = "SELECT job FROM secrets WHERE job IN (SELECT value FROM json_each(?))"
-        return frozenset(job for (job,) in self.secrets.execute(query, (wanted,)))
-
-    def by_ids(self, ids: Sequence[str]) -> dict[str, Job]:
-        """Stored jobs by their IDs, live or finished."""
-        if not ids:
-            return {}
-        wanted = msgspec.json.encode(ids).decode()
-        return {
-            job.id: job
-            for table in ("jobs", "history")
-            for job in self._jobs(
-                f"SELECT {{}} FROM {table} WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
-            )
-        }
-
-    def reserved(self, directory: str, names: Sequence[str]) -> dict[str, str]:
-        """Which of these names in a directory live jobs have reserved: name to job ID."""
-        wanted = msgspec.json.encode(names).decode()
-        return dict(
-            self.connection.execute(
-                # without "name IS NOT NULL", which the planner would rather use than the names
-                "SELECT name, id FROM jobs WHERE directory = ? AND name IN (SELECT value FROM json_each(?))",
-                (directory, wanted),
-            ).fetchall()
-        )
-
-    def reply(self, owner: str, req: str) -> tuple[bytes, bytes] | None:
-        """(digest of the request, body of the reply) of an answered request, or None."""
-        row = self.connection.execute(
-            "SELECT digest, body FROM replies WHERE owner = ? AND req = ?", (owner, req)
-        ).fetchone()
-        return None if row is None else (row[0], row[1])
-
-    def secret(self, job: str) -> bytes | None:
-        """The secrets of a job, or None."""
-        row = self.secrets.execute("SELECT payload FROM secrets WHERE job = ?", (job,)).fetchone()
-        return None if row is None else row[0]
-
-    def areas(self) -> list[str]:
-        """All staging areas that were ever used."""
-        return [path for (path,) in self.connection.execute("SELECT path FROM areas")]
-
-    def add_area(self, path: str, wall: int) -> None:
-        self.connection.execute("INSERT OR IGNORE INTO areas (path, time) VALUES (?, ?)", (path, wall))
+    def add_area(self, path: str, mount: str, wall: int) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO areas VALUES (?, ?, ?)", (path, wall, mount))
 
     # housekeeping
 
@@ -378,15 +299,3 @@ class Database:
         """Move the write-ahead log into the database; what a reader still needs stays."""
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self.unchecked = 0
-
-    def _jobs(self, query: str, values: Sequence[Any] = ()) -> list[Job]:
-        return [from_row(row) for row in self.connection.execute(query.format(_NAMES), values)]
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    # SQLite would make it with the umask of the process; secrets want 0600 from the first byte
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA busy_timeout = 5000")
-    return connection

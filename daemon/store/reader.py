@@ -1,6 +1,7 @@
 """The reading helper process: pages of jobs, over read-only connections, without the loop waiting for them.
 
-It neither writes nor checkpoints. Requests and answers are one MessagePack frame each.
+It neither writes to the database nor checkpoints; damage that it meets is marked. Requests and answers are
+one MessagePack frame each.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import TERMINAL, Reason, State
 
+from .damage import is_certain, mark
 from .schema import COLUMNS, from_row, unpack_labels
 
 logger = logging.getLogger("fetchd")
@@ -53,11 +55,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found, as plain data; `error` where it did not work."""
+    """What was found, as plain data; `error` where it did not work, `damaged` where that is why."""
 
     token: int
     found: dict[str, Any] | None = None
     error: str | None = None
+    damaged: bool = False
 
 
 def main(database: str, endpoint: str, parent: int, workers_lock: str) -> None:
@@ -75,7 +78,10 @@ def main(database: str, endpoint: str, parent: int, workers_lock: str) -> None:
             reply = Reply(token=question.token, found=answer(connection, question))
         except (sqlite3.Error, msgspec.MsgspecError, ValueError) as error:
             # a row that is damaged is no reason to let the others wait for another helper
-            reply = Reply(token=question.token, error=f"{type(error).__name__}: {error}")
+            damaged = is_certain(error)
+            if damaged:
+                mark(Path(database).parent, error)
+            reply = Reply(token=question.token, error=f"{type(error).__name__}: {error}", damaged=damaged)
         socket.send(msgspec.msgpack.encode(reply))
 
 
@@ -228,12 +234,16 @@ Deliver = Callable[[dict[str, Any] | None, str | None], None]
 
 
 class Reader:
-    """The supervisor's side: asks the helper process, which is started at first use."""
+    """The supervisor's side: asks the helper process, which is started at first use.
+
+    `damaged` hears what the helper says of a database that it cannot read.
+    """
 
     def __init__(self, context: "zmq.Context[Any]", directory: Path, start: Callable[[str], None]) -> None:
         self._start = start
         self._waiting: dict[int, tuple[Question, Deliver]] = {}
         self._next = 0
+        self.damaged: Callable[[str], None] = lambda _text: None
         self._up = False
         self._started = False
         self._path = directory / f"reader-{os.getpid()}"
@@ -284,6 +294,8 @@ class Reader:
             _, deliver = self._waiting.pop(reply.token, (None, None))
             if deliver is not None:
                 deliver(reply.found, reply.error)
+            if reply.damaged:
+                self.damaged(reply.error or "")
 
     def lost(self) -> None:
         """The helper died: those who wait are told, the next one to ask starts another."""

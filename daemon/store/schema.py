@@ -5,7 +5,10 @@ core's record, in its order.
 """
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -168,14 +171,24 @@ THIRD = """
 ALTER TABLE gates ADD COLUMN detail TEXT NOT NULL DEFAULT '';
 -- the mount point that an area lay on when it was made; '' where that is not known
 ALTER TABLE areas ADD COLUMN mount TEXT NOT NULL DEFAULT '';
+-- for the retention: those that nothing is kept of, the oldest first
+CREATE INDEX history_finished ON history (finished) WHERE kept_until = 0;
 """
 
 MIGRATIONS = (FIRST, SECOND, THIRD)
 """Never changed once released: a database may have had any beginning of them."""
 
 
+ABSURD = 1000
+"""No schema will ever have a number beyond: it is damage and not a newer fetchd."""
+
+
 class SchemaError(Exception):
     """The database cannot be used as it is; the message says why."""
+
+
+class DamagedError(sqlite3.DatabaseError):
+    """What is in the database is not what was written to it."""
 
 
 def check_version(connection: sqlite3.Connection) -> int:
@@ -183,12 +196,22 @@ def check_version(connection: sqlite3.Connection) -> int:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise SchemaError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if not 0 <= version <= ABSURD:
+        raise DamagedError(f"its schema has the number {version}")
     if version > len(MIGRATIONS):
         raise SchemaError(
             f"the database has schema {version}, this fetchd knows up to {len(MIGRATIONS)}: a newer fetchd "
             "has used it; install that version or another state directory"
         )
     return int(version)
+
+
+def check_log(path: Path) -> None:
+    """`check_version` of a database that was not closed, read-only: closing it would merge its log."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            check_version(connection)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -221,7 +244,7 @@ unpack_labels = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 
 def from_row(row: tuple[Any, ...]) -> Job:
-    """A job from its columns; `sqlite3.DatabaseError` where they are none."""
+    """A job from its columns; `DamagedError` where they are none."""
     values = list(row)
     try:
         values[_LABELS] = unpack_labels(values[_LABELS])
@@ -234,5 +257,5 @@ def from_row(row: tuple[Any, ...]) -> Job:
         if values[_REASON] is not None:
             values[_REASON] = Reason(values[_REASON])
     except (ValueError, TypeError, msgspec.MsgspecError) as error:
-        raise sqlite3.DatabaseError(f"the row of job {values[_ID]!r} is damaged: {error}") from None
+        raise DamagedError(f"the row of job {values[_ID]!r} is damaged: {error}") from None
     return Job(**dict(zip(FIELDS, values, strict=True)))

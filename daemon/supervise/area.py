@@ -3,6 +3,9 @@
 An area is `<directory on the destination's mount>/.fetchd/<instance>/` with `jobs/` and `rooms/` in it. The
 state directory's own area serves every destination on its mount; others are made on demand beside the
 destination and removed when empty.
+
+An area belongs to the mount point that it was made on. While that is not mounted the area is gone: what lies
+under a mount point is another file system, and nothing is made or looked for there.
 """
 
 import contextlib
@@ -11,25 +14,33 @@ import os
 import re
 import stat
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
+
+from .mounts import mount_of, mounts, nearest
+from .workspace import empty_rooms
 
 HIDDEN = ".fetchd"
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_INSTANCE = re.compile(r"[0-9a-f]{32}")
 
 
 class Areas:
     """The staging areas of one daemon. Used from helper threads; each call stands alone.
 
-    Of the areas `known` from earlier lives those are opened that are still there and that no other daemon
-    has; what lies in the others is not ours to touch.
+    Of the areas `known` from earlier lives (with their mount points, '' where those are not known) those are
+    opened that are still there and that no other daemon has; what lies in the others is not ours to touch.
     """
 
-    def __init__(self, state: Path, instance: str, known: list[str]) -> None:
+    def __init__(self, state: Path, instance: str, known: Mapping[str, str]) -> None:
         self._instance = instance
         self._locks: dict[str, int] = {}
+        self._points = dict(known)
+        self._ordered: set[str] = set()
+        self.recovered = False
         self._guard = threading.RLock()
         self.default = os.path.join(os.path.realpath(state), HIDDEN, instance)
         try:
@@ -39,13 +50,57 @@ class Areas:
                     with contextlib.suppress(FetchdError, OSError):
                         self.open(area)
         except BaseException:
-            self._unlock()
+            self._unlock_all()
             raise
+
+    def point(self, area: str) -> str:
+        """The mount point that an area belongs to."""
+        return self._points.get(area, "")
+
+    def check(self, area: str) -> None:
+        """Raise `disk_gone` where the file system of an area is not mounted. Touches nothing on it.
+
+        The state directory's own is in use as long as this daemon is.
+        """
+        point = self._points.get(area, "")
+        if area == self.default or not point:
+            return
+        now = mount_of(area).point
+        if now != point:
+            with self._guard:
+                # a mount that was detached while it was in use ends when nobody uses it any more
+                self._unlock(area)
+            # a longer one was mounted over it
+            why = f"{now} hides it" if len(now) > len(point) else f"{point} is not mounted"
+            raise FetchdError(Code.DISK_GONE, f"{why}, which {area} lies on")
 
     def known(self) -> list[str]:
         """The areas that are open, the default one first."""
         with self._guard:
             return list(self._locks)
+
+    def put_in_order(self, area: str) -> None:
+        """The recovery at start has been here, as far as anything could be changed."""
+        if os.access(f"{area}/rooms", os.W_OK):
+            self._ordered.add(area)
+
+    def mend(self, area: str) -> bool:
+        """Make what is missing of an area; whether it is open, or out of reach for now."""
+        with contextlib.suppress(FetchdError, OSError):
+            self.open(area)
+            return True
+        return False
+
+    def take_strays(self) -> None:
+        """Open the areas that a lost database had in the state directory, under another instance.
+
+        What another daemon has made there is left alone while it runs, and where it is not private to us.
+        """
+        hidden = os.path.dirname(self.default)
+        for name in os.listdir(hidden):
+            area = os.path.join(hidden, name)
+            if _INSTANCE.fullmatch(name) and os.path.isdir(f"{area}/jobs"):
+                self.mend(area)
 
     def for_directory(self, directory: str) -> tuple[str, str]:
         """(canonical directory, area) for a destination, or `destination` where nothing can be put there."""
@@ -53,33 +108,50 @@ class Areas:
             canonical = os.path.realpath(directory)
             if _undecodable(canonical):
                 raise FetchdError(Code.DESTINATION, f"{directory} leads to a path that is not UTF-8")
-            base = _nearest(canonical)
+            base = nearest(canonical)
             if not os.path.isdir(base):
                 raise FetchdError(Code.DESTINATION, f"{base} is not a directory")
             if not os.access(base, os.W_OK | os.X_OK):
                 raise FetchdError(Code.DESTINATION, f"{base} is not writable")
-            mounts = _mounts()
-            mount = _mount_of(base, mounts)
+            among = mounts()
+            mount = mount_of(base, among)
             for area in self.known():
-                if _mount_of(area, mounts) == mount and os.path.isdir(area):
+                here = mount_of(area, among) == mount and self.point(area) in ("", mount.point)
+                if here and os.path.isdir(area):
                     return canonical, area
             area = os.path.join(base, HIDDEN, self._instance)
             self.open(area)
+            self._points[area] = mount.point
         except OSError as error:
+            if code_of(error) is Code.EXHAUSTED:
+                raise FetchdError(Code.BUSY, f"{directory}: {error.strerror}", retry_after=1.0) from None
             raise FetchdError(Code.DESTINATION, f"{directory}: {error.strerror}") from None
+        except FetchdError as error:
+            raise FetchdError(Code.DESTINATION, error.message) from None
         return canonical, area
 
     def open(self, area: str) -> None:
-        """Make an area if need be, and lock it against a copy of this state directory that runs elsewhere."""
-        if area == self.default and area in self._locks and os.path.isdir(f"{area}/rooms"):
+        """Make an area if need be, and lock it against a copy of this state directory that runs elsewhere.
+
+        Raises `disk_gone` where its file system is not mounted.
+        """
+        if area == self.default and area in self._locks and _whole(area):
             # nobody removes this one, so that it need not wait for a slow mount that another call is at
             return
         with self._guard:
+            self.check(area)
             for part in (os.path.dirname(area), area, f"{area}/jobs", f"{area}/rooms"):
                 os.makedirs(part, mode=0o700, exist_ok=True)
                 _check_ours(part)
+            if area in self._locks and not _is_open(f"{area}/lock", self._locks[area]):
+                # somebody has removed it, or another file system is mounted there now
+                self._unlock(area)
             if area not in self._locks:
                 self._locks[area] = _lock(area)
+            if self.recovered and area not in self._ordered and os.access(f"{area}/rooms", os.W_OK):
+                # it was out of reach or read-only when this daemon began, and comes too late for the recovery
+                self._ordered.add(area)
+                empty_rooms(area)
 
     def drop_empty(self, area: str) -> None:
         """Remove an area that nothing lies in, unless it is the default one."""
@@ -88,26 +160,48 @@ class Areas:
                 return
             # whoever comes in between finds a directory missing, and `open` makes it again
             with contextlib.suppress(OSError):
-                os.rmdir(f"{area}/rooms")
-                os.rmdir(f"{area}/jobs")
-                os.unlink(f"{area}/lock")
-                os.close(self._locks.pop(area))
+                # where something is parked it ends here
+                removals = (
+                    ("parked", os.rmdir),
+                    ("rooms", os.rmdir),
+                    ("jobs", os.rmdir),
+                    ("lock", os.unlink),
+                )
+                for part, remove in removals:
+                    # an earlier try may have come so far
+                    with contextlib.suppress(FileNotFoundError):
+                        remove(f"{area}/{part}")
+                self._unlock(area)
                 os.rmdir(area)
                 os.rmdir(os.path.dirname(area))
 
     def close(self) -> None:
         for area in self.known():
             self.drop_empty(area)
-        self._unlock()
+        self._unlock_all()
 
-    def _unlock(self) -> None:
-        for fd in self._locks.values():
+    def _unlock(self, area: str) -> None:
+        fd = self._locks.pop(area, None)
+        if fd is not None:
             os.close(fd)
-        self._locks.clear()
+
+    def _unlock_all(self) -> None:
+        for area in list(self._locks):
+            self._unlock(area)
+
+
+def _is_open(path: str, fd: int) -> bool:
+    """Whether a descriptor is of the file that the path leads to now."""
+    try:
+        found, held = os.lstat(path), os.fstat(fd)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 
 
 def _lock(area: str) -> int:
-    fd = os.open(f"{area}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # not for writing: an area does not keep its file system from being made read-only
+    fd = os.open(f"{area}/lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -121,6 +215,10 @@ def _check_ours(directory: str) -> None:
     found = os.lstat(directory)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise FetchdError(Code.DESTINATION, f"{directory} is not a private directory of this user")
+
+
+def _whole(area: str) -> bool:
+    return os.path.isdir(f"{area}/rooms") and os.path.isdir(f"{area}/jobs")
 
 
 def _occupied(area: str) -> bool:
@@ -138,36 +236,3 @@ def _undecodable(path: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-def _nearest(path: str) -> str:
-    """The path itself, or the nearest of its parents that exists."""
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return path
-
-
-def _mounts() -> list[tuple[str, str]]:
-    """(mount point, mount ID), longest mount point first (proc(5), mountinfo)."""
-    found = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields = line.split(" ")
-            found.append((_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]), fields[0]))
-    # of two mounts on one point the later one is on top
-    found.reverse()
-    return sorted(found, key=lambda entry: -len(entry[0]))
-
-
-def same_mount(one: str, other: str) -> bool:
-    """Whether two canonical paths lie on one mount, so that a rename between them is possible."""
-    mounts = _mounts()
-    return _mount_of(one, mounts) == _mount_of(other, mounts)
-
-
-def _mount_of(path: str, mounts: list[tuple[str, str]]) -> str:
-    """The ID of the mount that a canonical path lies on. A rename across mounts fails even on one device."""
-    for point, mount in mounts:
-        if path == point or path.startswith(point.rstrip("/") + "/"):
-            return mount
-    return ""

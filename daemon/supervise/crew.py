@@ -7,79 +7,23 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from typing import Protocol, TypeVar
-
-from msgspec import Struct
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service import entry
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 from fetchd.protocol.mailbox import FINAL, Secrets
 
-from .faults import code_of
+from .assignment import Settings, assignment
 from .helpers import Helpers
+from .member import Member, Post, Watch
 from .spawn import Child, Spawner
-from .workspace import Prepared, Workspaces
+from .workspace import Prepared, RoomGoneError, Workspaces
 
 logger = logging.getLogger("fetchd")
-
-T = TypeVar("T")
-
-RESTARTS_WITH_RANGES = 2
-"""A server that has answered ranges so often by other content is asked for the whole."""
-
-
-class Post(Protocol):
-    """The mailbox as the crew needs it."""
-
-    @property
-    def beat(self) -> float: ...
-
-    def open(self, slot: int, incarnation: int, secret: str) -> str: ...
-    def send(self, slot: int, incarnation: int, message: mailbox.ToWorker) -> None: ...
-    def close(self, slot: int, incarnation: int) -> None: ...
-
-
-class Watch(Protocol):
-    """The loop as the crew needs it."""
-
-    def add(self, source: int, callback: Callable[[], None]) -> None: ...
-    def remove(self, source: int) -> None: ...
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """What workers are given. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no limit."""
-
-    connect_timeout: float
-    read_timeout: float
-    ca_bundle: str
-    workers_lock: str
-    min_speed: int = 0
-    min_speed_time: float = 60.0
-    max_size: int = 0
-    sandbox: Mode = "best-effort"
-    network: mailbox.Network = mailbox.Network()
-
-
-class Member:
-    """One incarnation of a worker."""
-
-    def __init__(self, slot: int, incarnation: int, rooms: dict[str, str]) -> None:
-        self.slot = slot
-        self.incarnation = incarnation
-        self.rooms = rooms
-        self.child: Child | None = None
-        self.doom: str | None = None
-        self.hung = False
-        self.preparing: tuple[str, int] | None = None
-        self.aborted = False
-        self.job: Job | None = None
-        self.allowed: tuple[int, int | None] = (1, None)
-        self.conditional = False
 
 
 class Crew:
@@ -117,8 +61,9 @@ class Crew:
         member = self._members.get((slot, incarnation))
         return member.child.pid if member is not None and member.child is not None else None
 
-    def pids(self) -> set[int]:
-        return {member.child.pid for member in self._members.values() if member.child is not None}
+    def pids(self) -> dict[tuple[int, int], int]:
+        """The processes of all workers, by slot and incarnation."""
+        return {key: member.child.pid for key, member in self._members.items() if member.child is not None}
 
     # coming and going
 
@@ -188,8 +133,15 @@ class Crew:
         """A worker has not been heard for too long."""
         member = self._members.get((slot, incarnation))
         if member is not None and member.doom is None:
-            member.hung = True
+            member.ended_as = inputs.Gone.HUNG
             self.kill(commands.Kill(slot, incarnation, "not heard of"))
+
+    def greedy(self, slot: int, incarnation: int) -> None:
+        """A worker has taken more memory than it may."""
+        member = self._members.get((slot, incarnation))
+        if member is not None and member.doom is None:
+            member.ended_as = inputs.Gone.GREEDY
+            self.kill(commands.Kill(slot, incarnation, "took too much memory"))
 
     def kill_all(self) -> None:
         """End every worker, at the end of the supervisor or before it begins anew."""
@@ -207,8 +159,8 @@ class Crew:
         detail = member.doom or member.child.reap()
         if member.doom is not None:
             member.child.reap()
-        if member.hung:
-            cause = inputs.Gone.HUNG
+        if member.ended_as is not None:
+            cause = member.ended_as
         elif member.doom is not None or not healthy:
             cause = inputs.Gone.KILLED
         else:
@@ -261,7 +213,7 @@ class Crew:
             except ProtocolError:
                 hidden = None
             if hidden is None:
-                self._refuse(member, job, Code.INTERNAL, "the secrets of the job cannot be read")
+                self._refuse(member, job, Code.SECRETS_GONE, "the secrets of the job cannot be read")
             else:
                 self._prepare(member, job, hidden)
 
@@ -277,7 +229,12 @@ class Crew:
             if isinstance(error, OSError):
                 self._refuse(member, job, code_of(error), f"workspace: {error.strerror}")
             elif isinstance(error, FetchdError):
-                self._refuse(member, job, error.code, f"workspace: {error.message}")
+                alone = bool(error.details.get("alone"))
+                self._refuse(member, job, error.code, f"workspace: {error.message}", alone=alone)
+            elif isinstance(error, RoomGoneError):
+                # the worker may write nowhere else: only another one is of use
+                self._refuse(member, job, Code.EXHAUSTED, "the worker's room is gone")
+                self.kill(commands.Kill(member.slot, member.incarnation, "its room is gone"))
             elif error is not None:
                 self._refuse(member, job, Code.INTERNAL, f"workspace: {error}")
             elif member.aborted:
@@ -286,50 +243,19 @@ class Crew:
             else:
                 member.preparing = None
                 member.conditional = result.newer_than is not None
-                message = self._message(job, hidden, result, member.allowed)
+                message = assignment(self.settings, job, hidden, result, member.allowed)
                 self._post.send(member.slot, member.incarnation, message)
 
-        self._helpers.run(job.id, lambda: self._workspaces.prepare(job, room), prepared)
+        def prepare() -> Prepared:
+            self._open_area(job.area)
+            return self._workspaces.prepare(job, room)
 
-    def _message(
-        self, job: Job, hidden: Secrets, prepared: Prepared, allowed: tuple[int, int | None]
-    ) -> mailbox.Assign:
-        wishes, usual = job.options, self.settings
-        return mailbox.Assign(
-            job=job.id,
-            attempt=job.attempt,
-            workspace=prepared.path,
-            url=hidden.url or job.url,
-            headers=hidden.headers,
-            checksum=job.checksum,
-            generation=job.generation,
-            have=list(prepared.have),
-            validator=prepared.validator,
-            total=prepared.total,
-            connect_timeout=_wish(wishes.connect_timeout, usual.connect_timeout),
-            read_timeout=_wish(wishes.read_timeout, usual.read_timeout),
-            options=wishes,
-            mirrors=list(hidden.mirrors or wishes.mirrors),
-            source=job.source,
-            alone=job.alone,
-            ranges=job.restarts < RESTARTS_WITH_RANGES,
-            credentials=hidden.credentials,
-            cookies=hidden.cookies,
-            proxy=hidden.proxy or wishes.proxy,
-            client_certificate=hidden.client_certificate,
-            ca=hidden.ca,
-            min_speed=_wish(wishes.min_speed, usual.min_speed),
-            min_speed_time=_wish(wishes.min_speed_time, usual.min_speed_time),
-            max_size=_wish(wishes.max_size, usual.max_size) or None,
-            connections=allowed[0],
-            rate=allowed[1],
-            newer_than=prepared.newer_than,
-            network=usual.network,
-        )
+        self._helpers.run(job.id, prepare, prepared)
 
-    def _refuse(self, member: Member, job: Job, code: Code, message: str) -> None:
+    def _refuse(self, member: Member, job: Job, code: Code, message: str, *, alone: bool = False) -> None:
         member.preparing = member.job = None
-        self._feed(inputs.AssignRefused(member.slot, member.incarnation, job.id, job.attempt, code, message))
+        slot, incarnation = member.slot, member.incarnation
+        self._feed(inputs.AssignRefused(slot, incarnation, job.id, job.attempt, code, message, alone))
 
     def stop(self, command: commands.StopAttempt) -> None:
         """Ask for the end of an attempt, or keep it from beginning."""
@@ -385,11 +311,6 @@ class Crew:
 
     def _leave_room(self, job: Job) -> None:
         self._helpers.run(job.id, lambda: self._workspaces.retrieve(job), _noted)
-
-
-def _wish(wanted: T | None, usual: T) -> T:
-    """What the job wants, or else what is configured."""
-    return usual if wanted is None else wanted
 
 
 def _noted(_result: None, error: BaseException | None) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
 from . import publish
@@ -82,6 +83,7 @@ class Delivery:
         job = command.job
 
         def clean() -> None:
+            self._areas.check(job.area)
             self._workspaces.clean(job)
             self._areas.drop_empty(job.area)
 
@@ -104,10 +106,15 @@ class Delivery:
                 case FetchdError():
                     refused = (error.code, error.message, False)
                 case OSError():
-                    refused = (Code.IO_ERROR, error.strerror or str(error), False)
+                    refused = (code_of(error), error.strerror or str(error), False)
                 case _:
                     logger.error("delivery of %s", job.id, exc_info=error)
                     refused = (Code.INTERNAL, str(error), False)
             self._feed(inputs.FileRefused(job.id, job.attempt, *refused))
 
-        self._helpers.run(job.id, function, done, long=long)
+        def check_first() -> T:
+            # under its mount point there is nothing of this job, and nothing is to be put there
+            self._areas.check(job.area)
+            return function()
+
+        self._helpers.run(job.id, check_first, done, long=long)

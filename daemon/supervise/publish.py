@@ -12,10 +12,11 @@ import shutil
 import stat
 
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
-from .area import same_mount
 from .modes import BY_UMASK, Modes
+from .mounts import same_mount
 from .workspace import LostError, home, opened
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -32,10 +33,10 @@ def taken(directory: str, names: tuple[str, ...]) -> frozenset[str]:
 
 
 def publish(job: Job, modes: Modes = BY_UMASK) -> None:
-    """Publish the sealed file of a job, or find that this was done before a crash.
+    """Publish the sealed file of a job, or find that this was done before a crash or a fault.
 
-    Raises `FetchdError` with `exists`, `destination`, `disk_full` or `io_error`; `LostError` where neither
-    the workspace nor the destination has the file.
+    Raises `FetchdError` with `exists` or a code of `faults`; `LostError` where neither the workspace nor the
+    destination has the file.
     """
     path = job.path
     assert path is not None, "a file is published under a reserved name"
@@ -59,6 +60,7 @@ def publish(job: Job, modes: Modes = BY_UMASK) -> None:
             except LostError:
                 if not _is_ours(path, job):
                     raise
+                _touch_directory(job.directory, job.id)
         _sync_directory(job.directory)
     except OSError as error:
         raise _refusal(error, path) from None
@@ -115,6 +117,9 @@ def _rename_new(source: str, path: str, sealed: Job) -> None:
 def _copy_over(source: str, path: str, replace: bool, sealed: Job, modes: Modes) -> None:
     """Copy to a hidden file beside the target, sync, rename. Its time stamp says whose it is."""
     if not replace and _is_ours(path, sealed, moved=True):
+        # done before a crash, or before the directory could not be synced
+        _touch_directory(os.path.dirname(path), sealed.id)
+        _sync_directory(os.path.dirname(path))
         os.unlink(source)
         return
     hidden = os.path.join(os.path.dirname(path), f".fetchd-{sealed.id}.part")
@@ -186,7 +191,25 @@ def _make_parents(directory: str, mode: int) -> None:
         except FileExistsError:
             # another job was quicker; what else it may be shows in the next step
             pass
-        _sync_directory(os.path.dirname(part))
+        try:
+            _sync_directory(os.path.dirname(part))
+        except OSError:
+            # another try would find it there and not sync it any more; not empty: another job's try will
+            with contextlib.suppress(OSError):
+                os.rmdir(part)
+            raise
+
+
+def _touch_directory(path: str, job: str) -> None:
+    """Change a directory, so that the next sync writes it.
+
+    An earlier one may have failed, and the kernel counts as written what it could not write then.
+    """
+    hidden = os.path.join(path, f".fetchd-{job}.sync")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(hidden)
+    os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    os.unlink(hidden)
 
 
 def _sync_directory(path: str) -> None:
@@ -200,8 +223,7 @@ def _sync_directory(path: str) -> None:
 def _refusal(error: OSError, path: str) -> FetchdError:
     if error.errno == errno.EEXIST:
         return FetchdError(Code.EXISTS, f"{path} exists")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FetchdError(Code.DISK_FULL, f"no room for {path}")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
+    if error.errno in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
         return FetchdError(Code.DESTINATION, f"{path}: {error.strerror}")
-    return FetchdError(Code.IO_ERROR, f"{path}: {error.strerror}")
+    code = code_of(error)
+    return FetchdError(code, f"no room for {path}" if code is Code.DISK_FULL else f"{path}: {error.strerror}")

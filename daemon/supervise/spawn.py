@@ -33,13 +33,18 @@ class Child:
             except ProcessLookupError:
                 return
 
+    def close(self) -> None:
+        """Give its descriptor back."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._pidfd = -1
+
     def reap(self) -> str:
         """After it is gone: how it ended, in words."""
         self._process.join()
         code = self._process.exitcode
         self._process.close()
-        os.close(self._pidfd)
-        self._pidfd = -1
+        self.close()
         if code is not None and code < 0:
             return f"signal {signal.Signals(-code).name}"
         return f"exit status {code}"
@@ -68,18 +73,22 @@ class Spawner:
         arguments_now = (module, *arguments(self._server))
         process = self._context.Process(target=entry.call, args=arguments_now, daemon=True)
         process.start()
+        child = None
         try:
             child = Child(process, self._server)
+            self._lock.record(child.pid)
+            return child
         except OSError:
-            # it is gone already: a child without a descriptor of it cannot be watched
+            if child is not None:
+                child.close()
+            # it is gone already, or descriptors are: a child that cannot be watched is not to live
+            process.kill()
             process.join()
             process.close()
             raise
         finally:
             # multiprocessing looks at its children at every start, in this thread, while the loop reaps them
             multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
-        self._lock.record(child.pid)
-        return child
 
     def healthy(self, server: int) -> bool:
         """Whether a fork server lives. When it dies, all its children do, and none of them is to blame."""

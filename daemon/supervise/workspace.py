@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,6 +21,7 @@ from fetchd.daemon.core import names
 from fetchd.daemon.core.job import Job
 from fetchd.protocol import journal
 from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.mailbox import Validator
 
 from .modes import BY_UMASK, Modes
@@ -54,11 +55,26 @@ class LostError(Exception):
     """The workspace's data is not there any more."""
 
 
-class Workspaces:
-    """Where each workspace is. Calls for one job never overlap; the helper pool sees to that."""
+class RoomGoneError(Exception):
+    """The worker's room is not there any more, and the worker is of no use without it."""
 
-    def __init__(self, boot_id: str) -> None:
+
+class Workspaces:
+    """Where each workspace is. Calls for one job never overlap; the helper pool sees to that.
+
+    `check` raises `disk_gone` for an area whose file system is not mounted: what lies in it is not lost.
+    `fit` raises `disk_full` for a job that has no room, given the data file that it goes on with.
+    """
+
+    def __init__(
+        self,
+        boot_id: str,
+        check: Callable[[str], None] = lambda _area: None,
+        fit: Callable[[Job, str], None] = lambda _job, _data: None,
+    ) -> None:
         self._boot_id = boot_id
+        self._check = check
+        self._fit = fit
         self._rooms: dict[str, str] = {}
         self._dead: set[str] = set()
 
@@ -67,12 +83,21 @@ class Workspaces:
         return self._rooms.get(job.id) or home(job)
 
     def prepare(self, job: Job, room: str) -> Prepared:
-        """Make the workspace if need be, find out what may be kept, and move it into the room."""
+        """Make the workspace if need be, find out what may be kept, and move it into the room.
+
+        Raises `RoomGoneError` where there is no such room any more; nothing is lost then.
+        """
+        self._check(job.area)
         here = self.path(job)
         if not _is_sound(here):
             # an earlier worker has left what no worker of ours leaves
-            remove_tree(here)
-        os.makedirs(here, mode=0o700, exist_ok=True)
+            _remove_surely(here)
+        if not os.path.isdir(os.path.dirname(here)):
+            # somebody has removed the staging directory, or a room in it
+            here = home(job)
+        self._fit(job, os.path.join(here, "data"))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(here, 0o700)
         _drop_torn(os.path.join(here, "frontier"))
         for name, content in (("data", b""), ("frontier", journal.blank())):
             _make(os.path.join(here, name), content)
@@ -80,12 +105,18 @@ class Workspaces:
         newer_than = _modified(job) if job.options.if_newer else None
         target = os.path.join(room, job.id)
         if here != target:
-            os.rename(here, target)
+            _enter(here, target)
         self._rooms[job.id] = target
+        if here not in (target, home(job)):
+            # the room of an earlier worker, which may be dead since
+            self._left(here)
         return Prepared(path=target, have=have, validator=validator, total=total, newer_than=newer_than)
 
     def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
-        """Within one boot the frontier file is the truth; after a power cut only what was synced is."""
+        """Within one boot the frontier file is the truth; after a power cut only what was synced is.
+
+        A frontier of an older content than the row's has not been written since: nothing but what was synced.
+        """
         with open(os.path.join(here, "frontier"), "rb") as file:
             frontier = journal.read(file.read(journal.SIZE + 1))
         size = os.stat(os.path.join(here, "data"), follow_symlinks=False).st_size
@@ -97,21 +128,30 @@ class Workspaces:
         else:
             have, total = job.synced, job.total
             validator = Validator(etag=job.etag, last_modified=job.last_modified)
-        if any(end > size for _, end in have) or (total is not None and any(end > total for _, end in have)):
+        # the row is from an older backup: what it says was synced has been overwritten since
+        newer = frontier is not None and frontier.generation > job.generation
+        most = size if total is None else min(size, total)
+        if newer or any(end > most for _, end in have):
+            if job.synced:
+                # bytes of another try would be taken for these after a power cut: it has to begin from zero
+                raise FetchdError(Code.IO_ERROR, "bytes that were synced are gone")
             return (), Validator(), None
         return have, validator, total
 
     def retrieve(self, job: Job) -> None:
         """Take the workspace out of the worker's room."""
-        inside = self._rooms.pop(job.id, None)
+        inside = self._rooms.get(job.id)
         if inside is None:
             return
+        self._check(job.area)
         if _is_directory(inside):
             os.rename(inside, home(job))
+        del self._rooms[job.id]
         self._left(inside)
 
     def seal(self, job: Job, size: int, modes: Modes = BY_UMASK) -> Seal:
         """Take a finished file from its worker, check it, and make sure that it is on the disk."""
+        self._check(job.area)
         self.retrieve(job)
         with opened(job) as fd:
             found = os.fstat(fd)
@@ -123,7 +163,13 @@ class Workspaces:
             if job.options.keep_time and 0 < job.modified <= _latest():
                 os.utime(fd, ns=(job.modified * 1000, job.modified * 1000))
                 found = os.fstat(fd)
-            os.fsync(fd)
+            try:
+                os.fsync(fd)
+            except OSError:
+                # it is told once, and the next sync says that all is well: nobody is to resume from this
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(home(job), "frontier"))
+                raise
             return Seal(size=found.st_size, inode=found.st_ino, mtime_ns=found.st_mtime_ns)
 
     def clean(self, job: Job) -> None:
@@ -159,6 +205,15 @@ class Workspaces:
         """Nothing is in a room any more: all workers are dead and their rooms have been swept."""
         self._rooms.clear()
         self._dead.clear()
+
+
+def _enter(here: str, target: str) -> None:
+    try:
+        os.rename(here, target)
+    except FileNotFoundError:
+        if os.path.isdir(os.path.dirname(target)):
+            raise
+        raise RoomGoneError from None
 
 
 def _latest() -> int:
@@ -264,6 +319,15 @@ def remove_tree(path: str) -> None:
     shutil.rmtree(path, onerror=insist)
 
 
+def _remove_surely(path: str) -> None:
+    """Remove what must not be used, or raise."""
+    remove_tree(path)
+    if os.path.lexists(path):
+        # out of descriptors: that passes
+        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        raise FetchdError(Code.IO_ERROR, "what an earlier worker has left cannot be removed")
+
+
 def _remove_plain(path: str) -> bool:
     """Remove a workspace that is as the supervisor makes it; whether it was: most are, and it is quick."""
     try:
@@ -296,16 +360,14 @@ def _make(path: str, content: bytes) -> None:
         os.close(fd)
 
 
-def sweep(area: str) -> list[str]:
-    """Bring workspaces of dead workers home and drop their rooms; the IDs of all workspaces in the area."""
+def empty_rooms(area: str) -> None:
+    """Bring workspaces of dead workers home and drop their rooms."""
     rooms = Path(area, "rooms")
     for room in list(rooms.iterdir()) if rooms.is_dir() else []:
         # its worker may have done anything to it; what cannot be brought home is lost, and the start goes on
         with contextlib.suppress(OSError):
             _bring_home(room, Path(area, "jobs"))
         remove_tree(str(room))
-    jobs = Path(area, "jobs")
-    return [entry.name for entry in jobs.iterdir()] if jobs.is_dir() else []
 
 
 def _bring_home(room: Path, jobs: Path) -> None:
@@ -319,15 +381,18 @@ def _bring_home(room: Path, jobs: Path) -> None:
                     workspace.rename(target)
 
 
-def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float]]:
-    """(job, path, bytes, age in seconds) of every workspace, in rooms too, less what vanishes meanwhile."""
+def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float, bool]]:
+    """(job, path, bytes, age in seconds, whether it is parked) of every workspace, less what vanishes."""
     found = []
     for area in areas:
-        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*")]
+        homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*"), Path(area, "parked")]
         for entry in (entry for home in homes if home.is_dir() for entry in home.iterdir()):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not is_correlation_id(entry.name):
+                continue
+            with contextlib.suppress(OSError):
                 files = [file.stat(follow_symlinks=False) for file in entry.iterdir()]
                 size = sum(file.st_size for file in files)
                 newest = max((file.st_mtime for file in files), default=entry.stat().st_mtime)
-                found.append((entry.name, str(entry), size, max(0.0, now - newest)))
+                parked = entry.parent == homes[-1]
+                found.append((entry.name, str(entry), size, max(0.0, now - newest), parked))
     return found

@@ -236,6 +236,9 @@ def _offset(context: Context, connection: _Connection, validator: Validator, tot
     task = context.task
     offset = task.have[0][1] if task.have and task.have[0][0] == 0 else 0
     if offset == 0:
+        if task.have:
+            # they are about to be overwritten, and the row says that they were synced
+            context.restart("what is kept does not begin at the start")
         return 0
     pairs = ((task.validator.last_modified, validator.last_modified), (task.total, total))
     if any(None not in pair and pair[0] != pair[1] for pair in pairs) or offset > (total or MAX_INT):

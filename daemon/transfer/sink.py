@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code
 from fetchd.protocol.journal import Content, Journal, boot_id
 from fetchd.protocol.mailbox import Validator
@@ -46,8 +47,9 @@ class SinkError(Exception):
 
 def file_error(error: OSError) -> SinkError:
     """The code for an error of a file operation."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return SinkError(Code.DISK_FULL if full else Code.IO_ERROR, error.strerror or str(error))
+    code = code_of(error)
+    # the files are ours: no user has to mend their permissions
+    return SinkError(Code.IO_ERROR if code is Code.DESTINATION else code, error.strerror or str(error))
 
 
 class Stripe:
@@ -133,7 +135,6 @@ class Sink:
         self._on_hand = sum(end - start for start, end in have)
         self._unsynced = 0
         self._noted = 0
-        self._synced: Ranges = have
         self._on_synced = on_synced
         self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -166,7 +167,6 @@ class Sink:
             self._content = Content(validator=validator, total=total)
             self._on_hand = sum(end - start for start, end in have)
             self._unsynced = 0
-            self._synced = have
             self._describe()
         reach = have[-1][1] if have else 0
         try:
@@ -234,7 +234,7 @@ class Sink:
         try:
             os.fdatasync(self.fd)
         except OSError as error:
-            self._error = error
+            self._distrust(error)
             raise file_error(error) from error
         self._on_synced(generation, ranges)
 
@@ -243,10 +243,18 @@ class Sink:
         with contextlib.suppress(SinkError):
             self.settle()
         if self._error is not None:
-            # what was not synced may be lost although it can still be read: nobody is to resume from it
-            self._journal.begin(self.generation, self._content, self._synced)
+            # another content may have begun since
+            self._distrust(self._error)
         self._journal.close()
         os.close(self.fd)
+
+    def _distrust(self, error: OSError) -> None:
+        """What was written may be lost although it can still be read: only what was reported is to be kept.
+
+        At once, because the worker may be killed before it can tell of the error.
+        """
+        self._error = error
+        self._journal.count(0)
 
     def _describe(self) -> None:
         segments = tuple((segment.start, segment.position) for segment in self.board.segments)
@@ -257,7 +265,7 @@ class Sink:
         """Let the frontier file have a place for a segment that was made meanwhile."""
         for made in self.board.segments[self._noted :]:
             self._journal.extend(made.index, made.start, made.position)
-        if self._noted < len(self.board.segments):
+        if self._noted < len(self.board.segments) and self._error is None:
             self._noted = len(self.board.segments)
             self._journal.count(self._noted)
 
@@ -293,7 +301,6 @@ class Sink:
                     if generation != self.generation:
                         continue
                     self._unsynced -= count
-                    self._synced = ranges
                     self._condition.notify_all()
                 untold = generation
             # also where nothing more comes: it was too early the last time
@@ -307,7 +314,8 @@ class Sink:
         except OSError as error:
             # never tried again on the same pages: the kernel may have dropped them and would say "fine"
             with self._condition:
-                self._error, self._syncing = error, None
+                self._syncing = None
+                self._distrust(error)
                 self._condition.notify_all()
             return False
         return True

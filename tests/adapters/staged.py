@@ -1,15 +1,13 @@
 """A staging area with jobs, for the tests of what the supervisor does with files."""
 
 import os
-import subprocess
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
-from support.tmp import TempDir
 
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.supervise.workspace import Workspaces
@@ -73,19 +71,11 @@ def write_frontier(
 
 
 @contextmanager
-def mounted(options: str = "size=8m") -> Iterator[Path]:
-    """Another file system."""
-    with TempDir() as directory:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "fetchd-test", str(directory)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-        try:
-            yield directory
-        finally:
-            # lazily: what is open on it is closed later
-            subprocess.run(["umount", "-l", str(directory)], check=True)
+def no_descriptors() -> Iterator[None]:
+    """This process has none left; those that are open go on working."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,6 +1,7 @@
 """Staging areas: on the destination's mount, locked, private, made on demand and removed when empty."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.mounts import bound, mounted, mounted_at
 from support.tmp import TempDir
 
-from fetchd.daemon.supervise import area as module
+from fetchd.daemon.supervise import mounts as module
 from fetchd.daemon.supervise.area import HIDDEN, Areas
 from fetchd.protocol.errors import Code, FetchdError
 
-from .staged import mounted
+from .staged import no_descriptors
 
 INSTANCE = "0123456789abcdef"
 NOBODY = 65534
@@ -31,7 +33,7 @@ def state(downloads: Path) -> Path:
 
 @pytest.fixture
 def areas(state: Path) -> Iterator[Areas]:
-    made = Areas(state, INSTANCE, [])
+    made = Areas(state, INSTANCE, {})
     yield made
     made.close()
 
@@ -68,7 +70,7 @@ def test_links_are_resolved_once(areas: Areas, downloads: Path) -> None:
 def test_a_state_directory_behind_a_link_is_known_by_its_mount(downloads: Path, mount: Path) -> None:
     (mount / "state").mkdir(mode=0o700)
     (downloads / "state").symlink_to(mount / "state")
-    areas = Areas(downloads / "state", INSTANCE, [])
+    areas = Areas(downloads / "state", INSTANCE, {})
     try:
         assert areas.default == str(mount / "state" / HIDDEN / INSTANCE)
         assert areas.for_directory(str(mount))[1] == areas.default
@@ -100,6 +102,19 @@ def test_an_area_is_kept_while_something_lies_in_it(areas: Areas, mount: Path, p
     (Path(area) / part / "x").rmdir()
     areas.drop_empty(area)
     assert list(mount.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", [("rooms",), ("rooms", "jobs"), ("rooms", "jobs", "lock")])
+def test_what_a_drop_that_failed_has_left_is_dropped(
+    areas: Areas, mount: Path, gone: tuple[str, ...]
+) -> None:
+    """An error between two of its steps must not keep the area there for ever."""
+    _, area = areas.for_directory(str(mount))
+    for part in gone:
+        (Path(area, part).unlink if part == "lock" else Path(area, part).rmdir)()
+    areas.drop_empty(area)
+    assert list(mount.iterdir()) == []
+    assert area not in areas.known()
 
 
 def test_the_default_area_stays(areas: Areas) -> None:
@@ -163,7 +178,7 @@ def test_a_copy_of_the_state_directory_is_kept_out(areas: Areas, state: Path, mo
         "from fetchd.daemon.supervise.area import Areas\n"
         "from fetchd.protocol.errors import FetchdError\n"
         "state, instance, area = sys.argv[1:]\n"
-        "try: print(Areas(Path(state), instance, [area]).known())\n"
+        "try: print(Areas(Path(state), instance, {area: ''}).known())\n"
         "except FetchdError as error: print(error.message)\n"
     )
     run = [sys.executable, "-c", script]
@@ -177,17 +192,100 @@ def test_a_copy_of_the_state_directory_is_kept_out(areas: Areas, state: Path, mo
 
 def test_areas_of_earlier_lives(state: Path, mount: Path, downloads: Path) -> None:
     """Those that are still there are opened; nothing is made where a mount is missing."""
-    first = Areas(state, INSTANCE, [])
+    first = Areas(state, INSTANCE, {})
     _, area = first.for_directory(str(mount))
     (Path(area) / "jobs" / "left").mkdir()
     first.close()
     gone = downloads / "unplugged" / HIDDEN / INSTANCE
-    again = Areas(state, INSTANCE, [area, str(gone)])
+    again = Areas(state, INSTANCE, {area: str(mount), str(gone): ""})
     assert again.known() == [again.default, area]
     assert not (downloads / "unplugged").exists()
     (Path(area) / "jobs" / "left").rmdir()
     again.close()
     assert list(mount.iterdir()) == []
+
+
+@pytest.fixture
+def unplugged(areas: Areas, downloads: Path, mount: Path) -> tuple[Path, str]:
+    """A mount point of a file system that can be taken away, and an area that was made on it."""
+    point = downloads / "usb"
+    point.mkdir()
+    with bound(mount, point):
+        assert areas.for_directory(str(point))[1] == f"{point}/{HIDDEN}/{INSTANCE}"
+    return point, f"{point}/{HIDDEN}/{INSTANCE}"
+
+
+def test_an_area_is_gone_while_its_mount_is(areas: Areas, unplugged: tuple[Path, str], mount: Path) -> None:
+    """Nothing is made under the mount point; once it is mounted again everything goes on there."""
+    point, area = unplugged
+    assert areas.point(area) == str(point)
+    for attempt in (areas.open, areas.check):
+        with pytest.raises(FetchdError, match=f"{point} is not mounted") as caught:
+            attempt(area)
+        assert caught.value.code is Code.DISK_GONE
+    assert list(point.iterdir()) == []
+    assert area not in areas.known(), "and its lock does not keep a detached mount alive"
+    with bound(mount, point):
+        areas.open(area)
+        assert area in areas.known()
+        areas.drop_empty(area)
+    assert list(mount.iterdir()) == []
+
+
+def test_a_new_destination_there_is_refused_for_the_area_of_an_earlier_one(
+    state: Path, unplugged: tuple[Path, str], mount: Path
+) -> None:
+    point, area = unplugged
+    other = Areas(mount / "state", INSTANCE + "0", {f"{area}0": str(point)})
+    try:
+        assert refusal(other, point) == f"{point} is not mounted, which {area}0 lies on"
+        assert list(point.iterdir()) == []
+    finally:
+        other.close()
+        shutil.rmtree(mount / "state")
+
+
+def test_what_is_mounted_over_an_area_hides_it(areas: Areas, mount: Path) -> None:
+    _, area = areas.for_directory(str(mount))
+    (Path(area) / "jobs" / "x").mkdir()
+    with mounted_at(Path(area).parent):
+        with pytest.raises(FetchdError, match="hides it"):
+            areas.open(area)
+        assert list(Path(area).parent.iterdir()) == []
+    areas.open(area)
+    assert [path.name for path in (Path(area) / "jobs").iterdir()] == ["x"]
+    (Path(area) / "jobs" / "x").rmdir()
+
+
+def test_an_area_that_comes_late_is_swept_once(state: Path, downloads: Path, mount: Path) -> None:
+    """Its rooms are of an earlier life the first time, and of this one afterwards."""
+    point = downloads / "usb"
+    point.mkdir()
+    area = f"{point}/{HIDDEN}/{INSTANCE}"
+    areas = Areas(state, INSTANCE, {area: str(point)})
+    areas.recovered = True
+    room = mount / HIDDEN / INSTANCE / "rooms" / "dead"
+    for path in (mount / HIDDEN, mount / HIDDEN / INSTANCE, room.parent, room, room / "job"):
+        path.mkdir(mode=0o700)
+    (room / "job" / "data").write_bytes(b"kept")
+    try:
+        with bound(mount, point):
+            areas.open(area)
+            assert Path(area, "jobs", "job", "data").read_bytes() == b"kept"
+            assert not room.exists()
+            room.mkdir()
+            os.unlink(f"{area}/lock")
+            areas.open(area)
+            assert room.exists()
+            assert os.path.exists(f"{area}/lock"), "locked anew"
+    finally:
+        areas.close()
+
+
+def test_out_of_descriptors_is_no_fault_of_the_destination(areas: Areas, mount: Path) -> None:
+    with no_descriptors(), pytest.raises(FetchdError) as caught:
+        areas.for_directory(str(mount))
+    assert (caught.value.code, caught.value.retry_after) == (Code.BUSY, 1.0)
 
 
 def test_where_nothing_can_be_put(areas: Areas, downloads: Path) -> None:
@@ -241,7 +339,7 @@ class TestOthers:
             "from pathlib import Path\n"
             "from fetchd.daemon.supervise.area import Areas\n"
             f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-            "areas = Areas(Path(sys.argv[1]), 'i', [])\n"
+            "areas = Areas(Path(sys.argv[1]), 'i', {})\n"
             "try: areas.for_directory(sys.argv[2])\n"
             "except Exception as error: print(type(error).__name__, error.code, error.message)\n"
         )

@@ -9,12 +9,14 @@ from msgspec.structs import replace
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.supervise.crew import Crew, Settings
+from fetchd.daemon.supervise.assignment import Settings
+from fetchd.daemon.supervise.crew import Crew
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import encode
+from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Options, Secrets
 
-from .staged import House
+from .staged import House, no_descriptors
 
 USUAL = Settings(
     connect_timeout=10.0, read_timeout=30.0, ca_bundle="", workers_lock="", min_speed=1024,
@@ -184,3 +186,61 @@ def test_not_modified_is_passed_on(downloads: Path) -> None:
     said = mailbox.NotModified(job="job", attempt=1)
     stage.crew.reported(0, 1, said)
     assert stage.fed == [inputs.WorkerReport(0, 1, said)]
+
+
+# what cannot begin
+
+
+def refusals(stage: Stage) -> list[inputs.AssignRefused]:
+    return [event for event in stage.fed if isinstance(event, inputs.AssignRefused)]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_job_without_room_says_whether_it_is_alone(downloads: Path, alone: bool) -> None:
+    stage = Stage(downloads)
+
+    def fit(_job: Job, _data: str) -> None:
+        raise FetchdError(Code.DISK_FULL, "no room", **({"alone": True} if alone else {}))
+
+    stage.house.workspaces._fit = fit
+    stage.assign()
+    stage.helpers.work()
+    (refused,) = refusals(stage)
+    assert (refused.code, refused.message, refused.alone) == (Code.DISK_FULL, "workspace: no room", alone)
+
+
+def test_an_area_is_opened_before_anything_is_made_in_it(downloads: Path) -> None:
+    """It says whether its file system is mounted at all."""
+    stage = Stage(downloads)
+
+    def gone(_area: str) -> None:
+        raise FetchdError(Code.DISK_GONE, "not mounted")
+
+    stage.crew._open_area = gone
+    stage.assign()
+    stage.helpers.work()
+    (refused,) = refusals(stage)
+    assert (refused.code, refused.alone) == (Code.DISK_GONE, False)
+    assert list((stage.house.area / "jobs").iterdir()) == []
+
+
+def test_a_worker_without_a_room_is_replaced(downloads: Path) -> None:
+    """The job is not to blame, and tries again with another one."""
+    stage = Stage(downloads)
+    (member,) = stage.crew._members.values()
+    (room,) = member.rooms.values()
+    Path(room).rmdir()
+    stage.assign()
+    stage.helpers.work()
+    (refused,) = refusals(stage)
+    assert refused.code is Code.EXHAUSTED
+    assert member.doom == "its room is gone"
+
+
+def test_out_of_descriptors_is_said_as_such(downloads: Path) -> None:
+    stage = Stage(downloads)
+    stage.assign()
+    with no_descriptors():
+        stage.helpers.work()
+    (refused,) = refusals(stage)
+    assert refused.code is Code.EXHAUSTED

@@ -15,6 +15,8 @@ from support.tmp import TempDir
 
 from fetchd.daemon import doctor
 from fetchd.daemon.doctor import Finding, examine
+from fetchd.daemon.service import report
+from fetchd.daemon.service.ballast import Ballast, fitting
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +51,7 @@ def test_a_healthy_machine(state: Path) -> None:
     assert not [finding for finding in findings if finding.level == "fail"], findings
     assert {finding.check for finding in findings} >= {
         "python", "sqlite", "libzmq", "msgpack", "urllib3", "requests", "config", "certificates",
-        "open files", "state", "space", "sockets", "daemon", "inotify", "rename", "leases",
+        "open files", "state", "space", "sockets", "daemon", "database", "inotify", "rename", "leases",
         "landlock", "seccomp", "kernel", "boot id", "umask", "staging",
     }  # fmt: skip
     assert list(state.iterdir()) == [], "it leaves nothing behind"
@@ -117,6 +119,19 @@ def test_workspaces_that_lie_about(state: Path) -> None:
     assert (lying / "data").exists()
 
 
+def test_what_is_to_stay_free(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETCHD_MIN_FREE", str(1 << 50))
+    assert (found("space").level, "are to stay free" in found("space").message) == ("fail", True)
+
+
+def test_whether_the_ballast_is_there(state: Path) -> None:
+    assert of("ballast") == [], "no daemon has been here"
+    (state / "fetchd.db").touch()
+    assert (found("ballast").level, found("ballast").message) == ("warn", "is missing")
+    assert Ballast(state / "ballast", fitting(state)).restore()
+    assert found("ballast").level == "ok"
+
+
 def test_a_check_that_goes_wrong_is_a_finding(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_house: doctor.House) -> Iterator[Finding]:
         raise ZeroDivisionError("oops")
@@ -153,3 +168,26 @@ def test_the_floors_are_those_of_the_package() -> None:
         re.split(r"\s*>=\s*", line) for line in parser["options"]["install_requires"].split("\n") if line
     )
     assert {name: doctor._numbers(version) for name, version in required.items()} == doctor.FLOORS
+
+
+def test_a_database_without_a_backup(state: Path) -> None:
+    assert found("database").message == "there is none yet"
+    (state / "fetchd.db").touch()
+    assert found("database").level == "warn"
+
+
+def test_repairs_of_the_database(state: Path) -> None:
+    """What lies there, and the words of the last repair, whatever else the report has in it."""
+    (state / "backups").mkdir()
+    (state / "backups" / "fetchd-20200101T000000.000000Z-3.db").touch()
+    (state / "damaged" / "20200102T000000.000000Z").mkdir(parents=True)
+    (state / "suspect").write_text("a page")
+    report.note(state, "database", {"message": "it was damaged"})
+    report.note(state, "other", [1])
+    messages = [finding.message for finding in of("database")]
+    assert messages[0].startswith("1 backups, the newest ")
+    assert "a page" in messages[1]
+    assert messages[2].endswith("20200102T000000.000000Z")
+    assert messages[3:] == ["last repair: it was damaged"]
+    (state / "recovery.json").write_text("[" * 100_000)
+    assert len(of("database")) == 3

@@ -251,6 +251,14 @@ def test_a_checksum_does_not_excuse_a_difference(server: FtpServer, room: Room) 
     assert len(room.of(Restart)) == 1
 
 
+def test_ranges_without_a_beginning(server: FtpServer, room: Room) -> None:
+    """The file is fetched from its start, over what was synced: the daemon has to know before."""
+    room.keep(b"\0" * 1000 + CONTENT[1000:2000])
+    assert code(room.run(server.url("f"), have=[(1000, 2000)], **SAME)) == OK
+    assert room.data.read_bytes() == CONTENT
+    assert len(room.of(Restart)) == 1
+
+
 def test_a_file_that_has_shrunk(server: FtpServer, room: Room) -> None:
     room.keep(OLD)
     server.files["f"] = CONTENT[:1000]

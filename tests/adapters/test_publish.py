@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from support.mounts import mounted
+from support.tmp import TempDir
 
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.supervise import publish as module
@@ -19,7 +22,7 @@ from fetchd.daemon.supervise.publish import publish, taken
 from fetchd.daemon.supervise.workspace import LostError
 from fetchd.protocol.errors import Code, FetchdError
 
-from .staged import CONTENT, House, mounted
+from .staged import CONTENT, House
 
 SCRIPT = """
 import signal, sys
@@ -67,12 +70,13 @@ def refusal(job: Job) -> Code:
     return caught.value.code
 
 
-def run(job: Job, *injections: str) -> str:
+def run(job: Job, *injections: str, trace: tuple[str, ...] = ()) -> str:
     """What a process says that publishes the job while system calls go wrong. '': it was killed."""
     if shutil.which("strace") is None:
         pytest.skip("strace is missing (apt-get install strace): crashes between two steps are left out")
     options = [part for injection in injections for part in ("-e", f"inject={injection}")]
-    wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", *options] if injections else []
+    options += trace or ("-o", "/dev/null")
+    wrapper = ["strace", "-f", "-qq", *options] if injections or trace else []
     command = [*wrapper, sys.executable, "-c", SCRIPT, msgspec.json.encode(job).decode()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     said = done.stdout.split()
@@ -300,6 +304,45 @@ def test_another_mount_of_the_same_device(downloads: Path) -> None:
         subprocess.run(["umount", str(downloads / "bound")], check=True)
 
 
+# faults of the disk
+
+
+def steps(house: House, job: Job, *injections: str) -> tuple[str, list[str]]:
+    """What a process says that publishes the job, and what it does to the target directory, in order."""
+    with TempDir() as directory:
+        log = directory / "trace"
+        calls = "trace=rename,renameat2,fsync,unlink,openat"
+        said = run(job, *injections, trace=("-y", "-e", calls, "-o", str(log)))
+        lines = [line for line in log.read_text().splitlines() if str(house.target) in line]
+    steps = {"rename": "moved", f"fsync.*<{house.target}>": "synced", ".sync.*O_CREAT": "changed"}
+    done = [name for line in lines for call, name in steps.items() if re.search(f"{call}.*= [0-9]+", line)]
+    return said, done
+
+
+def test_a_directory_that_cannot_be_synced_is_changed_before_it_is_synced_again(any_house: House) -> None:
+    """The kernel takes for written what it could not write: a second sync of that says nothing."""
+    any_house.target.mkdir(parents=True, exist_ok=True)
+    job = any_house.sealed()
+    # across mounts the copy itself is synced first
+    across = any_house.target.parent != any_house.area.parent
+    said, done = steps(any_house, job, f"fsync:error=EIO:when={2 if across else 1}")
+    assert said == "io_error"
+    assert done == ["moved"]
+    said, done = steps(any_house, job)
+    assert said == "done"
+    assert done[:2] == ["changed", "synced"]
+    published(any_house, job)
+
+
+def test_a_new_directory_that_cannot_be_synced_is_made_again(house: House) -> None:
+    job = house.sealed(directory=str(house.target / "new"))
+    assert run(job, "fsync:error=EIO:when=1") == "io_error"
+    assert names(house.target) == []
+    said, done = steps(house, job)
+    assert (said, done[0]) == ("done", "synced"), "the directory above it"
+    assert (house.target / "new" / "f").read_bytes() == CONTENT
+
+
 # file systems that cannot do everything
 
 
@@ -345,7 +388,8 @@ def test_without_links_killed_after_the_placeholder(house: House) -> None:
     ("number", "code"),
     [
         (errno.EEXIST, Code.EXISTS), (errno.ENOSPC, Code.DISK_FULL), (errno.EDQUOT, Code.DISK_FULL),
-        (errno.EACCES, Code.DESTINATION), (errno.EROFS, Code.DESTINATION), (errno.ELOOP, Code.DESTINATION),
+        (errno.EACCES, Code.DESTINATION), (errno.ELOOP, Code.DESTINATION), (errno.EROFS, Code.DISK_GONE),
+        (errno.EMFILE, Code.EXHAUSTED), (errno.ENOENT, Code.DESTINATION),
         (errno.EIO, Code.IO_ERROR),
     ],
 )  # fmt: skip

@@ -24,6 +24,8 @@ Report = tuple[int, int]
 VALIDATOR = Validator(etag='"v1"')
 
 SCRIPT = """
+import os
+import signal
 import sys
 from pathlib import Path
 from fetchd.daemon.transfer.sink import SinkError
@@ -40,6 +42,10 @@ try:
                 sink.write(b"x" * int(size))
             case "thread", _, _:
                 sink._thread.join()
+            case "again", _, _:
+                sink.start(Validator(etag='"v1"'), None, 0, 9)
+            case "kill", _, _:
+                os.kill(os.getpid(), signal.SIGKILL)
             case other, _, _:
                 getattr(sink, other)()
     print("fine", flush=True)
@@ -80,7 +86,7 @@ def run(workspace: Path, steps: str, *wrapper: str, total: int = 0) -> list[str]
     """What a process says that carries the steps out."""
     command = [*wrapper, sys.executable, "-c", SCRIPT, steps, str(workspace), str(total)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 or "kill" in steps, done.stderr
     return done.stdout.split("\n")[:-1]
 
 
@@ -200,16 +206,29 @@ def test_writing_waits_for_a_disk_that_is_far_behind(
 
 @pytest.mark.parametrize(
     "steps",
-    ["write:{big},thread,settle", "write:{big},thread,sync", "write:{big},thread,write:1", "write:9,sync"],
-    ids=["at the end", "at a stop", "in between", "at once"],
+    [
+        "write:{big},thread,again,settle",
+        "write:{big},thread,settle",
+        "write:{big},thread,sync",
+        "write:{big},thread,write:1",
+        "write:9,sync",
+    ],
+    ids=["begun again", "at the end", "at a stop", "in between", "at once"],
 )
 def test_a_sync_that_fails_ends_the_attempt(workspace: Path, steps: str) -> None:
     """The kernel tells of it once: whoever asks again is told that all is well, and may be told a lie."""
     wrapper = strace("-e", "inject=fdatasync:error=EIO:when=1")
     said = run(workspace, steps.format(big=sinks.SYNC_BYTES), *wrapper)
     assert said == ["io_error"]
-    # what was not synced is not resumed from, although it can still be read
-    assert frontier(workspace) == ()
+    # what was written is not resumed from, although it can still be read: the row knows what was synced
+    assert journal.read((workspace / "frontier").read_bytes()) is None
+
+
+def test_a_sync_that_fails_is_on_record_before_it_is_told(workspace: Path) -> None:
+    """The worker may be killed before it can tell of it; what follows, if anything, does not count either."""
+    wrapper = strace("-e", "inject=fdatasync:error=EIO:when=1")
+    run(workspace, f"write:{sinks.SYNC_BYTES},thread,kill", *wrapper)
+    assert journal.read((workspace / "frontier").read_bytes()) is None
 
 
 def test_a_sync_without_room_is_a_full_disk(workspace: Path) -> None:
@@ -270,7 +289,7 @@ def test_a_disk_that_fills_up(tiny: Path) -> None:
         (errno.ENOSPC, Code.DISK_FULL),
         (errno.EDQUOT, Code.DISK_FULL),
         (errno.EIO, Code.IO_ERROR),
-        (errno.EROFS, Code.IO_ERROR),
+        (errno.EROFS, Code.DISK_GONE),
         (errno.EACCES, Code.IO_ERROR),
     ],
 )

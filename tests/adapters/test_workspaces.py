@@ -1,5 +1,6 @@
 """Workspaces: what may be kept, in and out of rooms, and nothing that a worker leaves is trusted."""
 
+import errno
 import os
 import shutil
 import signal
@@ -13,9 +14,9 @@ import pytest
 from support.wait import read_line
 
 from fetchd.daemon.service.signals import Signals
-from fetchd.daemon.supervise.workspace import LostError, Workspaces, opened, sweep
+from fetchd.daemon.supervise.workspace import LostError, opened
 from fetchd.protocol import journal
-from fetchd.protocol.errors import FetchdError
+from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Options, Validator
 
 from .staged import BOOT, CONTENT, House, write_frontier
@@ -47,7 +48,7 @@ def test_a_new_workspace(house: House) -> None:
 
 def test_within_a_boot_the_frontier_is_the_truth(house: House) -> None:
     job = house.job(synced=((0, 5),), total=7, etag='"old"')
-    here = house.prepared(job)
+    here = house.prepared(house.job())
     (here / "data").write_bytes(b"x" * 60)
     write_frontier(here, 50)
     house.workspaces.retrieve(job)
@@ -57,31 +58,77 @@ def test_within_a_boot_the_frontier_is_the_truth(house: House) -> None:
 
 @pytest.mark.parametrize("stale", [{"boot": OTHER_BOOT}, {"generation": 1}])
 def test_after_another_boot_only_what_was_synced_is(house: House, stale: dict[str, object]) -> None:
-    """Also where the frontier is of another content than the job's."""
-    job = house.job(synced=((0, 5),), total=70, etag='"old"', last_modified="then")
-    here = house.prepared(job)
+    """Also where the frontier is of an older content than the job's: nothing was written since."""
+    job = house.job(generation=2, synced=((0, 5),), total=70, etag='"old"', last_modified="then")
+    here = house.prepared(house.job(generation=2))
     (here / "data").write_bytes(b"x" * 60)
-    write_frontier(here, 50, **stale)  # type: ignore[arg-type]
+    write_frontier(here, 50, **{"generation": 2, **stale})  # type: ignore[arg-type]
     prepared = house.workspaces.prepare(job, str(house.room))
     assert prepared.have == ((0, 5),)
     assert (prepared.validator, prepared.total) == (Validator(etag='"old"', last_modified="then"), 70)
 
 
+@pytest.mark.parametrize("boot", [BOOT, OTHER_BOOT])
+def test_a_content_that_the_row_does_not_know_of_is_not_trusted(house: House, boot: str) -> None:
+    """The row is from a backup: what was synced of its content has been overwritten since."""
+    here = house.prepared(house.job(generation=1))
+    (here / "data").write_bytes(b"x" * 60)
+    write_frontier(here, 50, boot=boot, generation=2)
+    prepared = house.workspaces.prepare(house.job(generation=1), str(house.room))
+    assert (prepared.have, prepared.validator, prepared.total) == ((), Validator(), None)
+    with pytest.raises(FetchdError) as refused:
+        house.workspaces.prepare(house.job(generation=1, synced=((0, 5),), total=70), str(house.room))
+    assert refused.value.code is Code.IO_ERROR
+
+
+def test_bytes_ahead_of_an_older_row_are_kept(house: House) -> None:
+    """The row is from a backup, and of the same content."""
+    job = house.job(generation=1, attempt=0)
+    here = house.prepared(job)
+    (here / "data").write_bytes(b"x" * 60)
+    write_frontier(here, 50, generation=1)
+    prepared = house.workspaces.prepare(job, str(house.room))
+    assert (prepared.have, prepared.validator, prepared.total) == (((0, 50),), Validator(etag='"v1"'), 100)
+
+
 def test_claims_beyond_the_file_are_worth_nothing(house: House) -> None:
-    job = house.job(synced=((0, 500),), total=1000, etag='"old"')
+    job = house.job()
     here = house.prepared(job)
     (here / "data").write_bytes(b"x" * 10)
-    for _ in range(2):
-        prepared = house.workspaces.prepare(job, str(house.room))
-        assert (prepared.have, prepared.validator, prepared.total) == ((), Validator(), None)
-        write_frontier(here, 50)
+    write_frontier(here, 50)
+    prepared = house.workspaces.prepare(job, str(house.room))
+    assert (prepared.have, prepared.validator, prepared.total) == ((), Validator(), None)
+
+
+def test_a_file_whose_sync_failed_is_not_resumed_from(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next sync would say that all is well, and the daemon may be killed before the core knows."""
+
+    def fails(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    job = house.job()
+    here = house.prepared(job)
+    (here / "data").write_bytes(b"x" * 60)
+    write_frontier(here, 50)
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        house.workspaces.seal(job, 60)
+    assert house.workspaces.prepare(job, str(house.room)).have == ()
+
+
+def test_synced_bytes_that_are_gone_are_told(house: House) -> None:
+    """The row would go on saying that they are there, while others are written in their place."""
+    house.prepared(house.job())
+    with pytest.raises(FetchdError) as refused:
+        house.workspaces.prepare(house.job(synced=((0, 500),), total=1000, etag='"old"'), str(house.room))
+    assert refused.value.code is Code.IO_ERROR
 
 
 @pytest.mark.parametrize("left", [b"", b"short", b"x" * journal.SIZE, b"x" * 100_000])
 def test_a_frontier_that_is_none_is_made_anew(house: House, left: bytes) -> None:
     """A full disk may have left an empty one: mapping that would fail for ever."""
     job = house.job(synced=((0, 5),), total=70, etag='"old"')
-    here = house.prepared(job)
+    here = house.prepared(house.job())
     (here / "data").write_bytes(b"x" * 60)
     (here / "frontier").write_bytes(left)
     prepared = house.workspaces.prepare(job, str(house.room))
@@ -124,6 +171,19 @@ def test_a_room_that_is_gone(house: House) -> None:
     house.workspaces.retrieve(job)
     with pytest.raises(LostError), opened(job):
         pass
+
+
+def test_from_a_dead_room_into_another(house: House) -> None:
+    """As when a worker finishes while its job is paused, and dies: nobody takes the workspace home."""
+    job = house.job()
+    (house.prepared(job) / "data").write_bytes(b"kept")
+    house.workspaces.vacate(str(house.room))
+    assert house.room.exists()
+    second = house.area / "rooms" / "second"
+    second.mkdir()
+    prepared = house.workspaces.prepare(job, str(second))
+    assert Path(prepared.path, "data").read_bytes() == b"kept"
+    assert not house.room.exists()
 
 
 # what a worker may leave
@@ -303,45 +363,6 @@ def test_what_a_newer_file_has_to_be_newer_than(house: House, name: str | None) 
 
 
 # at the start
-
-
-def test_workspaces_of_dead_workers_come_home(house: House) -> None:
-    job, other = house.job(), house.job(id="other")
-    (house.prepared(job) / "data").write_bytes(b"one")
-    write_frontier(house.room / "job", 3)
-    house.prepared(other)
-    (house.room / "no-workspace").mkdir()
-    (house.room / "file").touch()
-    (house.area / "rooms" / "stray").touch()
-    assert sorted(sweep(str(house.area))) == ["job", "other"]
-    assert house.data(job).read_bytes() == b"one"
-    assert list((house.area / "rooms").iterdir()) == []
-    house.room.mkdir()
-    assert Workspaces(BOOT).prepare(job, str(house.room)).have == ((0, 3),)
-
-
-def test_a_sweep_of_hostile_rooms(house: House, downloads: Path) -> None:
-    """No link is followed, no workspace at home replaced, and closed directories do not stop the start."""
-    precious = downloads / "precious"
-    precious.mkdir()
-    (precious / "data").write_bytes(CONTENT)
-    (house.room / "link").symlink_to(precious)
-    (house.area / "rooms" / "linked-room").symlink_to(downloads)
-    for name in ("closed", "home"):
-        (house.room / name).mkdir()
-        (house.room / name / "data").write_bytes(b"room")
-    (house.area / "jobs" / "home").mkdir()
-    (house.area / "jobs" / "home" / "data").write_bytes(b"home")
-    (house.room / "closed").chmod(0)
-    house.room.chmod(0)
-    assert sorted(sweep(str(house.area))) == ["closed", "home"]
-    assert (house.area / "jobs" / "home" / "data").read_bytes() == b"home"
-    assert (precious / "data").read_bytes() == CONTENT
-    assert list((house.area / "rooms").iterdir()) == []
-
-
-def test_a_sweep_of_nothing(downloads: Path) -> None:
-    assert sweep(str(downloads / "not" / "there")) == []
 
 
 def test_a_dead_room_waits_for_the_workspaces_that_are_still_wanted(house: House) -> None:

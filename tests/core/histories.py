@@ -38,6 +38,7 @@ def step(sim: Simulation, jobs: int, lanes: int) -> None:
         (0.7, lambda: pass_time(sim, rng)),
         (sim.faults / 4, lambda: sim.turn(inputs.Drain(now=rng.random() < 0.2))),
         (sim.faults / 4, sim.crash),
+        (sim.faults / 4, sim.workspaces.trouble),
         (sim.faults / 3, lambda: sim.disks.change(rng)),
     ]
     if sim.asks:
@@ -154,7 +155,8 @@ def rest(sim: Simulation) -> None:
     sim.mono += 10 * sim.core.settings.keep_failed
     clients.prune(sim)
     come_to_rest(sim)
-    assert not sim.workspaces, f"{sim.workspaces} are left behind"
+    assert not sim.workspaces.left, f"{sim.workspaces.left} are left behind"
+    sim.workspaces.check(sim.store.jobs)
     assert not sim.store.secrets, f"secrets of {sim.store.secrets} are left behind"
     assert not any(job.kept_until for job in sim.store.jobs.values())
     assert not sim.core.ledger.paths
@@ -186,7 +188,7 @@ def come_to_rest(sim: Simulation, limit: int = 20_000) -> None:
     assert (len(sim.core.intents), len(sim.store.intents)) == (0, 0), "an intent is never done"
     jobs = sim.store.jobs
     needed = {i for i, job in jobs.items() if job.kept_until or (job.attempt and not job.terminal)}
-    assert set(sim.workspaces) <= needed, f"{set(sim.workspaces) - needed} are left behind"
+    assert sim.workspaces.left <= needed, f"{sim.workspaces.left - needed} are left behind"
     kept = {i for i, job in jobs.items() if job.kept_until or not job.terminal}
     assert sim.store.secrets <= kept, f"secrets of {sim.store.secrets - kept} are left behind"
     assert {i for i, job in jobs.items() if job.secret and not job.terminal} <= sim.store.secrets
@@ -217,4 +219,37 @@ def live(seed: int) -> Simulation:
         if checked:
             sim.check()
     rest(sim)
+    return sim
+
+
+def stored(seed: int, mutant: str | None = None) -> Simulation:
+    """One short history of a few jobs on a bad disk, with many power cuts."""
+    rng = Random(-seed - 1)
+    sim = Simulation(seed, faults=rng.choice([0.05, 0.2, 0.4]), workers=rng.choice([1, 2]), mutant=mutant)
+    sim.validating = False
+    sim.verbs = 0.1
+    jobs = rng.choice([1, 1, 2])
+    policies = rng.choice(["rename", "overwrite"])
+    specs = [
+        {"job_id": f"j{n}", "name": f"n{n % 2}", "retries": 8, "if_exists": policies} for n in range(jobs)
+    ]
+    clients.submit(sim, *specs, owner=OWNERS[0])
+    for _ in range(rng.choice([80, 200])):
+        rare = rng.random()
+        if rare < 0.04:
+            sim.crash()
+        elif rare < 0.06:
+            sim.workspaces.trouble()
+        elif rare < 0.1:
+            pass_time(sim, rng)
+        elif rare < 0.11:
+            one_by_one(sim, rng, jobs)
+        elif rare < 0.2 and (failed := [i for i, job in sim.truth.items() if job.state is State.FAILED]):
+            clients.verb(sim, "retry", *failed, owner=OWNERS[0])
+        elif moves := work(sim):
+            rng.choices([move for _, move in moves], [weight for weight, _ in moves])[0]()
+        else:
+            pass_time(sim, rng)
+    rest(sim)
+    sim.crash(power=True)
     return sim

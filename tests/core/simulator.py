@@ -12,26 +12,28 @@ from random import Random
 from fetchd.daemon.core import commands as c
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.job import Job, Lane, Moment, join
+from fetchd.daemon.core.job import Job, Moment, join
 from fetchd.daemon.core.settings import Settings
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 from fetchd.protocol.mailbox import FINAL
 
+from . import truth
 from .clients import Ask, Lookup, answered, look_up
 from .disks import FakeDisks
 from .make import AREA, SECOND, WALL, choose_quotas
-from .store import Batch, FakeStore, Workspace, check_totals
+from .store import Batch, FakeStore
 from .watch import Watch
 from .workers import Worker
-
-ATTEMPTED = (State.RUNNING, State.PUBLISHING)
+from .workspaces import Workspaces
 
 
 class Simulation:
     """One history. `faults` is how likely anything goes wrong (0: nothing does)."""
 
-    def __init__(self, seed: int, *, faults: float = 0.15, workers: int | None = None) -> None:
+    def __init__(
+        self, seed: int, *, faults: float = 0.15, workers: int | None = None, mutant: str | None = None
+    ) -> None:
         self.rng = Random(seed)
         self.validating = True
         self.faults = faults
@@ -39,6 +41,7 @@ class Simulation:
         self.store_speed = 6.0
         self.verbs = 0.3
         self.occupied: set[str] = set()
+        self.workspaces = Workspaces(Random(~seed), mutant)
         self.workers = workers or self.rng.randint(1, 3)
         self.whole_stamps = self.rng.random() < 0.5
         self.host_connections = 16 if workers else self.rng.choice([1, 2, 16])
@@ -48,7 +51,6 @@ class Simulation:
         self.store = FakeStore()
         self.disks = FakeDisks()
         self.published: Counter[int] = Counter()
-        self.workspaces: dict[str, Workspace] = {}
         self.asks: list[Ask] = []
         self.watch = Watch()
         self.dispatched: list[str] = []
@@ -63,11 +65,7 @@ class Simulation:
     def _begin(self) -> None:
         """A new core from what is committed. Of the old one only needed workspaces are left."""
         rows = self.store.jobs
-        self.workspaces = {
-            i: workspace
-            for i, workspace in self.workspaces.items()
-            if i in rows and (rows[i].kept_until or (rows[i].attempt and not rows[i].terminal))
-        }
+        self.workspaces.sweep({i for i, row in rows.items() if row.has_workspace})
         self.core = Core(self.settings(), self.store.load())
         self.truth = dict(self.store.jobs)
         self.pool: dict[tuple[int, int], Worker] = {}
@@ -95,8 +93,11 @@ class Simulation:
         self.quotas = choose_quotas(self.rng)
         self.turn(inputs.Configure(self.settings()))
 
-    def crash(self) -> None:
-        """Power cut: all that is not committed is gone."""
+    def crash(self, *, power: bool | None = None) -> None:
+        """All that is not committed is gone; after a power cut also what is not synced."""
+        if self.faults and self.rng.random() < 0.5 if power is None else power:
+            self.workspaces.power_cut()
+        self.workspaces.check(self.store.jobs)
         self.files.clear()
         self.results.clear()
         self._begin()
@@ -189,6 +190,9 @@ class Simulation:
         if self.rng.random() < self.faults / (4 if self.disks.code("") else 20):
             return None
         self.store.apply(batch.durables)
+        saved = [d.job for d in batch.durables if isinstance(d, c.SaveJob)]
+        if done := {job.id: job for job in saved if job.state is State.COMPLETED}:
+            self.workspaces.check(done)
         return batch
 
     def store_step(self) -> None:
@@ -235,6 +239,7 @@ class Simulation:
         elif isinstance(effect, c.Spawn):
             assert not any(w.alive for (slot, _), w in self.pool.items() if slot == effect.slot)
             worker = self.pool[effect.slot, effect.incarnation] = Worker(effect.slot, effect.incarnation)
+            worker.source = self.workspaces.etag
             worker.disks = self.disks
             if self.chance(0.5):
                 worker.die(inputs.Gone.SPAWN_FAILED)
@@ -310,49 +315,62 @@ class Simulation:
         if isinstance(command, c.ProbeName):
             taken = {name for name in command.names if self.chance(0.2)}
             for name in command.names:
-                if join(job.directory, name) in self.occupied:
+                path = join(job.directory, name)
+                if path in self.occupied or path in self.workspaces.disk.names:
                     taken.add(name)
-                if self.store.reserved(join(job.directory, name)) not in (None, job.id):
+                if self.store.reserved(path) not in (None, job.id):
                     taken.add(name)
             self.results.append(inputs.NameProbed(*who, command.names, frozenset(taken)))
         elif isinstance(command, c.Clean):
-            self.workspaces.pop(job.id, None)
+            self.workspaces.clean(job)
         elif isinstance(command, c.AssignJob):
             self._prepare(command)
         elif (code := self.disks.code(job.area)) is not None:
             self.results.append(inputs.FileRefused(*who, code, ""))
         elif broken or (lost and not published):
+            if lost:
+                self.workspaces.clean(job)
             broke = self.rng.choice([Code.IO_ERROR, Code.EXHAUSTED])
             self.results.append(inputs.FileRefused(*who, broke, "", lost=lost))
         elif isinstance(command, c.Seal):
-            self.results.append(inputs.Sealed(*who, command.size, 7, 8))
+            sealed = self.workspaces.seal(job, command.size, bad=self.chance(1))
+            if sealed is None:
+                self.results.append(inputs.FileRefused(*who, Code.IO_ERROR, ""))
+            else:
+                self.results.append(inputs.Sealed(*who, *sealed))
         elif exists and not published:
             self.occupied.add(str(job.path))
             self.results.append(inputs.FileRefused(*who, Code.EXISTS, ""))
         else:
-            assert self.store.jobs[job.id].state in (State.PUBLISHING, State.COMPLETED)
+            self._publish(job)
+
+    def _publish(self, job: Job) -> None:
+        assert self.store.jobs[job.id].state in (State.PUBLISHING, State.COMPLETED)
+        outcome = self.workspaces.publish(job)
+        if outcome == "published":
             self.published[job.seq] = 1
-            self.results.append(inputs.Published(*who))
+            self.results.append(inputs.Published(job.id, job.attempt))
+        else:
+            lost = outcome == "lost"
+            code = Code.IO_ERROR if lost else Code.EXISTS
+            self.results.append(inputs.FileRefused(job.id, job.attempt, code, "", lost=lost))
 
     def _prepare(self, command: c.AssignJob) -> None:
         """A workspace is made, or what lies there is kept, where it is of this generation."""
         job = command.job
-        workspace = self.workspaces.get(job.id)
-        if workspace is not None and workspace.generation == job.generation:
-            assert workspace.seq == job.seq, f"{job.id} goes on from the bytes of another job"
-        self.workspaces[job.id] = Workspace(job.seq, job.generation)
+        place = self.workspaces.prepare(job, f"rooms/{command.slot}-{command.incarnation}")
         worker = self.pool.get((command.slot, command.incarnation))
         if worker is None or not worker.alive:
             return
         worker.preparing = None
         full, alone = self.disks.code(job.area), self.chance(0.2)
-        if worker.aborted or full or alone or self.chance(0.6):
+        if worker.aborted or place is None or full or alone or self.chance(0.6):
             some = self.rng.choice([Code.IO_ERROR, Code.EXHAUSTED, Code.EXISTS, Code.EXISTS, Code.CONNECT])
             where = worker.slot, worker.incarnation, job.id, job.attempt
-            code = Code.DISK_FULL if alone else full or some
+            code = Code.DISK_FULL if alone else full or (Code.IO_ERROR if place is None else some)
             worker.mail.append(inputs.AssignRefused(*where, code, "", alone))
         else:
-            worker.assign(command, deaf=self.chance(1))
+            worker.assign(command, place, deaf=self.chance(1))
 
     # clients
 
@@ -374,26 +392,4 @@ class Simulation:
 
     def check(self) -> None:
         """The core knows what it has to know, and nothing else."""
-        core = self.core
-        if core.exited:
-            return
-        check_totals(core, self.truth.values())
-        lanes: dict[Lane, list[Job]] = {}
-        for job in self.truth.values():
-            if job.state is State.QUEUED:
-                if not self.deferred(job):
-                    lanes.setdefault(job.lane, []).append(job)
-            elif job.state is State.WAITING:
-                horizon = core.waiting.horizon
-                near = horizon is None or job.wait_until <= horizon
-                assert (job.id in core.ledger.live) == near, f"{job.id} waits unseen"
-            else:
-                pausing = job.state is State.PAUSED and job.id in core.runs
-                assert (job.id in core.ledger.live) == (job.state in ATTEMPTED or pausing)
-        assert set(lanes) <= set(core.schedule.lanes) or core.schedule.more_lanes, "a lane is lost"
-        for lane, window in core.schedule.lanes.items():
-            tail = window.tail
-            queued = sorted(lanes.get(lane, []), key=lambda job: job.order)
-            if window.more:
-                queued = [job for job in queued if tail is not None and job.order <= tail]
-            assert [job.id for job in queued] == [job.id for job in window.rows], f"{lane} has lost rows"
+        truth.check(self)

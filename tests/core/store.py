@@ -48,14 +48,6 @@ class Batch:
     effects: list[Effect] = field(default_factory=list)
 
 
-@dataclass
-class Workspace:
-    """What lies in one: which job wrote it, and under which generation."""
-
-    seq: int
-    generation: int
-
-
 class FakeStore:
     """Committed rows by ID. Applying checks what must hold for every batch."""
 

@@ -232,6 +232,19 @@ def test_what_runs_is_looked_at_sooner_the_less_room_is_left() -> None:
         assert AREA in checks(walk.do(inputs.Tick()))
 
 
+def test_the_database_says_unasked_that_it_has_no_room() -> None:
+    """Nothing need run for that; of other file systems an answer that nobody waits for counts nothing."""
+    core, _ = make.new_core(workers=1)
+    core.handle(found(0, OTHER), moment())
+    assert list(core.gates) == []
+    core.handle(found(RESERVE, ""), moment())
+    assert list(core.gates) == []
+    commands = core.handle(found(0, "", trouble="full"), moment())
+    assert [gate.key for gate in core.gates] == [key_of("")]
+    assert checks(commands) == [""], "it is looked at from now on"
+    core.validate()
+
+
 def test_what_neither_runs_nor_is_held_is_forgotten() -> None:
     walk = running()
     walk.do(make.cancel("job"))

@@ -9,6 +9,8 @@ from fetchd.daemon.core.commands import (
     AssignJob,
     Clean,
     DropSecrets,
+    Event,
+    Forget,
     Kill,
     ProbeName,
     Refuse,
@@ -163,6 +165,7 @@ def test_rows_of_a_forgotten_job_do_not_bring_it_back() -> None:
     walk.do(inputs.WindowLoaded(row.lane, (row,), more=False))
     walk.do(inputs.ChunkLoaded(1, (row,), more=False))
     walk.do(inputs.Expired((replace(row, state=State.FAILED, kept_until=5),)))
+    walk.do(inputs.Outdated((replace(row, state=State.FAILED),)))
     assert walk.core.ledger.find("job") is None
     assert sum(walk.core.ledger.counts.values()) == 0
 
@@ -174,6 +177,36 @@ def test_what_was_delivered_no_longer_counts_once_it_is_forgotten() -> None:
     assert walk.core.delivered == 1000
     walk.do(verb("remove", "job"))
     assert walk.core.delivered == 0
+
+
+# retention
+
+
+def test_the_history_forgets_what_it_has_known_long_enough() -> None:
+    """As if it had been removed: the totals are those of the jobs that are left, and the ID is free."""
+    walk = Walk()
+    walk.seal()
+    walk.do(inputs.Published("job", 1))
+    row = walk.job
+    walk.settle()
+    commands = walk.do(inputs.Outdated((row,)))
+    assert [event.kind for event in make.of(commands, Event)] == ["removed"]
+    assert [one.job.id for one in make.of(commands, Forget)] == ["job"]
+    assert (walk.core.delivered, sum(walk.core.ledger.counts.values())) == (0, 0)
+    assert not make.of(walk.do(inputs.Outdated((row,))), Forget), "only once"
+    assert sum(walk.core.ledger.counts.values()) == 0
+
+
+def test_the_history_does_not_forget_what_is_needed_again() -> None:
+    """A row may be older than a retry, or than the workspace that is kept by now."""
+    walk = running()
+    walk.say(make.failed(Code.NOT_FOUND, kept=500))
+    row = walk.job
+    walk.settle()
+    assert not make.of(walk.do(inputs.Outdated((row,))), Forget), "its workspace is kept"
+    walk.do(verb("retry", "job", known={"job": row}))
+    assert not make.of(walk.do(inputs.Outdated((replace(row, kept_until=0),))), Forget)
+    assert walk.job.state is State.RUNNING
 
 
 # retry
@@ -288,6 +321,17 @@ def test_a_resume_behind_a_closed_queue_undoes_the_pause_of_the_job() -> None:
 
 
 # workers
+
+
+def test_a_sync_that_crosses_a_restart_is_no_violation() -> None:
+    """The thread that syncs does not wait for the one that asks."""
+    walk = Walk()
+    walk.respond()
+    walk.say(mailbox.Restart(**WHO, generation=0, why=""))
+    assert walk.say(mailbox.Synced(**WHO, generation=0, ranges=[(0, 500)])) == []
+    walk.say(make.responded(generation=1))
+    assert walk.say(mailbox.Synced(**WHO, generation=0, ranges=[(0, 500)])) == []
+    assert walk.job.synced == (), "they are of the content before"
 
 
 def test_an_attempt_does_not_begin_anew_for_ever() -> None:

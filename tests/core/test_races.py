@@ -13,6 +13,7 @@ from fetchd.daemon.core.commands import (
     Publish,
     Refuse,
     Reply,
+    SaveJob,
     SaveReply,
     Spawn,
     StopAttempt,
@@ -317,5 +318,6 @@ def test_what_is_synced_never_outlives_what_is_kept() -> None:
     core, _ = make.new_core(active=(stored,), counts={State.RUNNING: 1})
     core.handle(inputs.WindowLoaded(stored.lane, (), more=False), moment())
     core.handle(inputs.WorkerReady(0, 1), moment())
-    core.handle(inputs.WorkerReport(0, 1, make.responded(attempt=2, kept=200)), moment())
+    done = core.handle(inputs.WorkerReport(0, 1, make.responded(attempt=2, kept=200)), moment())
     assert core.ledger.live["job"].synced == ((0, 200),)
+    assert [command.job.synced for command in make.of(done, SaveJob)] == [((0, 200),)]

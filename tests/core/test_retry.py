@@ -29,7 +29,7 @@ REFUSED = (
     Code.TLS_CERT, Code.UNAUTHORIZED, Code.FORBIDDEN, Code.NOT_FOUND, Code.GONE, Code.HTTP_ERROR,
     Code.BAD_RESPONSE, Code.REDIRECT_LOOP, Code.REDIRECT_REFUSED,
 )  # fmt: skip
-SUPERVISED = (Code.WORKER_DIED, Code.WORKER_HUNG, Code.WORKER_KILLED)
+SUPERVISED = (Code.WORKER_DIED, Code.WORKER_HUNG, Code.WORKER_KILLED, Code.WORKER_MEMORY)
 THREE = Options(mirrors=("http://b.test/f", "http://c.test/f"))
 
 
@@ -59,7 +59,9 @@ def test_what_a_retry_would_not_mend_fails_with_its_code(code: Code) -> None:
 # T
 
 
-@pytest.mark.parametrize("code", [*ELSEWHERE, *BROKEN, Code.WORKER_HUNG, Code.WORKER_KILLED])
+@pytest.mark.parametrize(
+    "code", [*ELSEWHERE, *BROKEN, Code.WORKER_HUNG, Code.WORKER_KILLED, Code.WORKER_MEMORY]
+)
 @pytest.mark.parametrize(("failures", "seconds"), [(0, 1), (1, 2)])
 def test_waits_grow(code: Code, failures: int, seconds: int) -> None:
     assert after(code, failures=failures) == again(seconds, failures + 1)
@@ -215,7 +217,7 @@ def test_deaths_have_a_budget_of_their_own() -> None:
     assert poison == GiveUp(Code.POISONED)
 
 
-@pytest.mark.parametrize("code", [Code.WORKER_HUNG, Code.WORKER_KILLED])
+@pytest.mark.parametrize("code", [Code.WORKER_HUNG, Code.WORKER_KILLED, Code.WORKER_MEMORY])
 def test_no_source_is_blamed_for_a_killed_worker(code: Code) -> None:
     assert after(code, None, options=THREE, source=1) == again(1, source=1)
 
@@ -241,7 +243,7 @@ def test_the_same_bytes_again_are_no_progress_after_an_io_error() -> None:
     assert kept == again(2, 2, mark=5 << 20, anew=True), "the mark stays where it was"
 
 
-@pytest.mark.parametrize(("rand", "seconds"), [(0.0, 1), (1.0, 60)])
+@pytest.mark.parametrize(("rand", "seconds"), [(0.0, 1), (1.0, 10)])
 def test_what_is_exhausted_is_waited_out_and_costs_nothing(rand: float, seconds: int) -> None:
     now = moment(rand=rand)
     assert after(Code.EXHAUSTED, failures=9, retries=0, now=now) == again(seconds, 9)

@@ -279,6 +279,8 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
     lambda walk: inputs.ChunkLoaded(number(walk), stale(walk, state=State.PAUSED), more=True),
     lambda walk: inputs.Expired(row(walk)),
     lambda walk: inputs.Expired(stale(walk, state=State.FAILED, kept_until=5)),
+    lambda walk: inputs.Outdated(row(walk)),
+    lambda walk: inputs.Outdated(stale(walk, state=State.COMPLETED)),
     lambda walk: inputs.Configure(replace(walk.core.settings, workers=3, idle_timeout=0)),
     lambda walk: inputs.Configure(replace(walk.core.settings, workers=1, start_timeout=1)),
     lambda walk: inputs.Configure(replace(walk.core.settings, host_connections=1, limit_rate=9)),

@@ -1,5 +1,6 @@
 """Simulated workers: they do what real ones do, at any speed, and sometimes what real ones must not do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -11,14 +12,13 @@ from fetchd.protocol import mailbox
 from fetchd.protocol.errors import Code
 
 from .disks import FakeDisks
-from .make import VALIDATOR
+from .workspaces import BLOCK, SIZE, Frontier, Place, blocks
 
 FAILURES = (
     Code.DNS, Code.CONNECT, Code.RESET, Code.SHORT_BODY, Code.RATE_LIMITED, Code.SERVER_ERROR, Code.NOT_FOUND,
     Code.TLS_CERT, Code.IO_ERROR, Code.UNAVAILABLE, Code.CHECKSUM_MISMATCH, Code.TOO_SLOW, Code.FORBIDDEN,
     Code.EXHAUSTED,
 )  # fmt: skip
-SIZE = 4 << 20
 HALF = SIZE // 2
 """Where the second of two connections begins."""
 
@@ -45,6 +45,11 @@ class Worker:
     aborted: bool = False
     disks: FakeDisks = field(default_factory=FakeDisks)
     holds: Job | None = None  # until the supervisor has read that it does not any more
+    place: Place | None = None
+    source: Callable[[Job], str] = lambda job: '"v1"'
+    etag: str = ""
+    untold: mailbox.Synced | None = None
+    broken: bool = False  # a sync has failed
 
     def step(self, rng: Random, faults: float, failures: float) -> None:
         """Do the next thing."""
@@ -62,11 +67,21 @@ class Worker:
         name: dict[str, Any] = {"job": job.id, "attempt": job.attempt}
         if self.stopping:
             if not self.deaf:
-                if self.responded and rng.random() < 0.5:
-                    self.say(mailbox.Synced(**name, generation=self.generation, ranges=self.ranges))
-                self._over(mailbox.Stopped(**name, bytes=self.bytes))
+                if self.responded and rng.random() < 0.5 and self._sync(rng, faults, job):
+                    self._tell()
+                if self.broken:
+                    self._over(mailbox.Failed(**name, code=Code.IO_ERROR, message="", bytes=self.bytes))
+                else:
+                    self._over(mailbox.Stopped(**name, bytes=self.bytes))
+        elif self.untold is not None and rng.random() < 0.5:
+            # the sync thread does not wait for a restart
+            self._tell()
         elif self.asking:
             return
+        elif self.broken:
+            self._over(mailbox.Failed(**name, code=Code.IO_ERROR, message="", bytes=self.bytes))
+        elif self.responded and rng.random() < 0.3:
+            self._sync(rng, faults, job)
         elif (full := self.disks.code(job.area)) is not None or rng.random() < failures:
             code = full or rng.choice(FAILURES)
             after = rng.choice([None, 0.0, 3.0, 30.0])
@@ -87,7 +102,8 @@ class Worker:
         elif rng.random() < faults / 6:
             self.say(mailbox.Warned(**name, code="mirror_differs", message=""))
         elif not self.responded:
-            if rng.random() < faults / 2:
+            self.etag = self.source(job)
+            if rng.random() < faults / 2 or (self.bytes and self.etag != self._place.etag):
                 self.asking = True
                 self.say(mailbox.Restart(**name, generation=self.generation, why="changed"))
                 return
@@ -97,22 +113,23 @@ class Worker:
             self.say(
                 mailbox.Responded(
                     **name, generation=self.generation, status=200, url=job.url, total=SIZE, kept=self.bytes,
-                    validator=VALIDATOR, disposition=None, origins=[f"http://{job.host}"], have=self.ranges,
+                    validator=mailbox.Validator(etag=self.etag), disposition=None,
+                    origins=[f"http://{job.host}"], have=self.ranges,
                 )
             )  # fmt: skip
+            self._begin()
         elif self.bytes < SIZE and rng.random() < faults / 10:
             # another content in the middle of it
             self.asking, self.responded = True, False
             self.say(mailbox.Restart(**name, generation=self.generation, why="changed"))
         elif self.bytes < SIZE:
-            more = rng.choice([1, SIZE // 3, SIZE])
+            more = rng.choice([1, 2, SIZE // BLOCK]) * BLOCK
             if self.back < HALF and rng.random() < 0.5:
                 self.back = min(HALF, self.back + more)
             else:
                 self.front = min(HALF, self.front + more)
+            self._write()
             self.say(mailbox.Progressed(**name, bytes=self.bytes, total=SIZE, speed=1.0))
-            if rng.random() < 0.5:
-                self.say(mailbox.Synced(**name, generation=self.generation, ranges=self.ranges))
         else:
             self._over(mailbox.Finished(**name, size=SIZE))
 
@@ -120,6 +137,8 @@ class Worker:
         job = self.job or Job(seq=0, id="nobody", owner="", host="", area="", url="", directory="",
                               spec_hash=b"", created=0)  # fmt: skip
         forged = rng.randrange(10)
+        if self.job is not None and forged > 2:
+            self._place.forge()
         if forged <= 2:
             self.die(rng.choice([inputs.Gone.DIED, inputs.Gone.HUNG, inputs.Gone.LEFT]))
         elif forged == 3:
@@ -143,6 +162,50 @@ class Worker:
             self._over(mailbox.Finished(job=job.id, attempt=job.attempt, size=rng.choice([0, SIZE])))
             if rng.random() < 0.5:
                 self.say(mailbox.Restart(job=job.id, attempt=job.attempt, generation=0, why="again"))
+
+    # the files
+
+    @property
+    def _place(self) -> Place:
+        assert self.place is not None
+        return self.place
+
+    def _begin(self) -> None:
+        """As `Sink.begin`: what the frontier says, then the cut."""
+        self._note(tuple(self.ranges))
+        self._place.data.truncate(max((end for _, end in self.ranges), default=0) // BLOCK)
+
+    def _write(self) -> None:
+        """As `Stripe.write`: the bytes, then the frontier."""
+        known = self._place.frontier.note
+        assert isinstance(known, Frontier)
+        for block in sorted(blocks(tuple(self.ranges)) - blocks(known.ranges)):
+            self._place.data.write(block, int(self.etag[2:-1]))
+        self._note(tuple(self.ranges))
+
+    def _note(self, ranges: Ranges) -> None:
+        self._place.note(self.generation, ranges, self.etag)
+
+    def _sync(self, rng: Random, faults: float, job: Job) -> bool:
+        """As the sync thread: what is there, then the sync, and later the report of it."""
+        place, ranges = self._place, tuple(self.ranges)
+        if rng.random() < faults / 6:
+            place.data.lose(rng)
+        early = place.mutant == "early"
+        if not early and not place.disk.sync(place.data) and place.mutant != "deaf":
+            self.broken = True
+            if place.mutant != "trusting":
+                place.distrust()
+            return False
+        self.untold = mailbox.Synced(
+            job=job.id, attempt=job.attempt, generation=self.generation, ranges=list(ranges)
+        )
+        return True
+
+    def _tell(self) -> None:
+        if self.untold is not None:
+            self.say(self.untold)
+        self.untold = None
 
     @property
     def bytes(self) -> int:
@@ -175,9 +238,10 @@ class Worker:
 
     # what the supervisor does
 
-    def assign(self, command: AssignJob, *, deaf: bool) -> None:
+    def assign(self, command: AssignJob, place: Place, *, deaf: bool) -> None:
         self.job, self.generation, self.deaf = command.job, command.job.generation, deaf
-        self.take_up(command.job.synced)
+        self.place, self.untold, self.broken = place, None, False
+        self.take_up(place.have)
         self.responded = self.asking = self.stopping = False
 
     def stop(self, command: StopAttempt) -> None:

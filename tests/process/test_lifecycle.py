@@ -168,19 +168,6 @@ def test_a_worker_that_does_not_listen_is_paused_by_force(
     assert [request.range for request in origin.requests] == [None, f"bytes={HALF}-"]
 
 
-def test_a_worker_that_hangs_is_replaced(
-    make_daemon: type[DaemonProcess], origin: Origin, downloads: Path
-) -> None:
-    daemon = make_daemon({"FETCHD_HANG_TIMEOUT": "1"}).start()
-    with daemon.client() as client:
-        stage = Stage(daemon, client, origin, downloads)
-        job = stage.bring("running")
-        os.kill(worker_of(client, "job"), signal.SIGSTOP)
-        assert sha256_file(job.result(timeout=60).path) == sha256_of(SIZE, 9)
-        assert job.snapshot().attempt == 2
-        stage.gate.open()
-
-
 def test_the_whole_queue(stage: Stage) -> None:
     job = stage.bring("running")
     later = [

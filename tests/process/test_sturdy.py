@@ -71,13 +71,13 @@ def code_of_list(client: Client) -> str | None:
 
 
 def test_a_reading_helper_that_dies(daemon: DaemonProcess) -> None:
-    """The list that is asked for in the next moment may fail; the daemon does not."""
+    """A list that is asked for in the next moment comes all the same, at the second try."""
     with daemon.client() as client:
         assert list(client.list()) == []
         helper = next(child for child in daemon.children() if child.name() == "fetchd-reader")
         os.kill(helper.pid, signal.SIGKILL)
         codes = {code_of_list(client) for _ in range(20)}
-        assert codes <= {None, "store_failed"}
+        assert codes == {None}
         process_exit(helper.pid, 5)
         assert not psutil.pid_exists(helper.pid) or helper.status() == psutil.STATUS_ZOMBIE
         assert client.status().pid == daemon.pid

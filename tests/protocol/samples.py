@@ -340,4 +340,5 @@ EVENTS: list[tuple[str, object]] = [
     ("progress", e.Progress(attempt=1, bytes=524_288, total=1_048_576, speed=262_144.0, eta=2.0)),
     ("progress, nothing known", e.Progress(attempt=1, bytes=0, total=None, speed=None, eta=None)),
     ("heartbeat", e.Heartbeat(epoch=EPOCH, revision=60)),
+    ("metrics", e.Metrics(workers=[e.WorkerUsage(slot=0, memory=12_000_000, cpu=0.25)])),
 ]

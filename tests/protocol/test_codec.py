@@ -1,7 +1,8 @@
 """Whatever the bytes are, decoding ends in a message or in `ProtocolError`, quickly and in little memory.
 
 The fuzz tests try a thousand inputs each. A campaign sets `FETCHD_FUZZ` to another number of examples:
-`FETCHD_FUZZ=1000000 pytest tests/protocol/test_codec.py`.
+`FETCHD_FUZZ=1000000 pytest tests/protocol/test_codec.py`. `test_mutations.py` has
+quicker ones, with a seed.
 """
 
 import math

@@ -118,6 +118,7 @@ def test_topics() -> None:
         "job.<id>.<type>",
         f"job.<id>.{events.PROGRESS}",
         f"sys.{events.HEARTBEAT}",
+        f"sys.{events.METRICS}",
     ]
 
 

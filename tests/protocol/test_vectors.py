@@ -59,6 +59,7 @@ def test_every_message_has_a_vector() -> None:
     nested = {
         "NewJob", "Accepted", "Outcome", "WorkerStatus", "JobSpec", "JobError", "Cleanup", "Slots",
         "PastEvent", "WorkspaceInfo", "Held",
+        "WorkerUsage",
     }  # fmt: skip
     assert seen | nested == KINDS.keys() - {"Verb"}  # no message, what five of them have in common
 

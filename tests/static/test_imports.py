@@ -38,7 +38,20 @@ GROUND = "fetchd.daemon.service"
 """The ground floor: what every process needs from the system. It knows none of the other rooms."""
 
 WIRING = frozenset(
-    f"fetchd.daemon.{name}" for name in ("__main__", "admission", "app", "queries", "renewal", "sources")
+    f"fetchd.daemon.{name}"
+    for name in (
+        "__main__",
+        "admission",
+        "app",
+        "doctor",
+        "ground",
+        "housekeeping",
+        "keeping",
+        "queries",
+        "recovery",
+        "renewal",
+        "sources",
+    )
 )
 """The composition root: the only modules that know every room."""
 

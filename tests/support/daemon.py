@@ -55,6 +55,7 @@ class DaemonProcess:
         self.wrapper = list(wrapper)
         self.args = list(args)
         self.process: subprocess.Popen[bytes] | None = None
+        self._ready: int | None = None
         self.command: list[str] = [sys.executable, "-m", "fetchd.daemon", "run"]
         states.add(self.state)
         started.append(self)
@@ -64,7 +65,25 @@ class DaemonProcess:
     def start(self, timeout: float = 20.0) -> "DaemonProcess":
         """Run the daemon and wait until it says it is ready. StartError where it says something else."""
         assert self.process is None, "the daemon runs already"
-        ready, write_end = os.pipe()
+        try:
+            said = read_line(self.launch(), timeout, "the daemon to be ready")
+        except BaseException as error:
+            self._put_down()
+            if isinstance(error, TimeoutError):
+                raise StartError(f"{error}\n{self.log()}") from None
+            raise
+        finally:
+            self._close_ready()
+        if said != b"ready\n":
+            self._put_down()
+            raise StartError(f"{said.decode(errors='replace') or 'it ended'}\n{self.log()}")
+        return self
+
+    def launch(self) -> int:
+        """Run the daemon and do not wait for it. Returns a descriptor, closed by its end, that is readable
+        when it is ready."""
+        self._close_ready()
+        self._ready, write_end = os.pipe()
         command = [*self.wrapper, *self.command, "--ready-fd", str(write_end), *self.args]
         try:
             with self.log_path.open("ab") as log:
@@ -72,22 +91,9 @@ class DaemonProcess:
                     command, env=self.env, cwd=self.root, pass_fds=[write_end], start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
-            os.close(write_end)
-            write_end = -1
-            said = read_line(ready, timeout, "the daemon to be ready")
-        except BaseException as error:
-            self._put_down()
-            if isinstance(error, TimeoutError):
-                raise StartError(f"{error}\n{self.log()}") from None
-            raise
         finally:
-            os.close(ready)
-            if write_end >= 0:
-                os.close(write_end)
-        if said != b"ready\n":
-            self._put_down()
-            raise StartError(f"{said.decode(errors='replace') or 'it ended'}\n{self.log()}")
-        return self
+            os.close(write_end)
+        return self._ready
 
     @property
     def pid(self) -> int:
@@ -128,6 +134,7 @@ class DaemonProcess:
         process_exit(self.process.pid, timeout)
         status = self.process.wait()
         self.process = None
+        self._close_ready()
         return status
 
     def wait_all_gone(self, timeout: float = 10.0) -> None:
@@ -181,8 +188,14 @@ class DaemonProcess:
         """Everything that the daemon has written to its output."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def _close_ready(self) -> None:
+        if self._ready is not None:
+            os.close(self._ready)
+            self._ready = None
+
     def _put_down(self) -> None:
         """Kill whatever is left."""
+        self._close_ready()
         left = self.family()
         if self.process is not None:
             left |= processes.descendants(self.process.pid) | {self.process.pid}
