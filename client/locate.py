@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 class Finder:
     """Finds the control endpoint anew each time, since a restarted daemon may have another.
 
-    `socket` is a path or a ZeroMQ endpoint; without it `FETCHD_SOCKET`, then `<state>/endpoint.json`.
+    `socket` is a path or a ZeroMQ endpoint; without it the system's with `system`, else `FETCHD_SOCKET`, then
+    `<state>/endpoint.json`.
     """
 
-    def __init__(self, socket: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, socket: str | os.PathLike[str] | None = None, *, system: bool = False) -> None:
+        if system and not socket:
+            socket = paths.SYSTEM_SOCKET
         named = os.fspath(socket) if socket else os.environ.get("FETCHD_SOCKET")
         self.named = paths.as_endpoint(named) if named else None
 

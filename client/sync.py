@@ -40,22 +40,27 @@ log = logging.getLogger("fetchd.client")
 class Client:
     """A connection to the daemon; a context manager. Nothing is connected before the first call.
 
-    `socket` is a path or ZeroMQ endpoint, otherwise `FETCHD_SOCKET`, otherwise the daemon of this user's
-    state directory. `start` starts that daemon if a call finds none running; a call that loses its daemon
-    half-way waits for it instead. `timeout` is how many seconds of silence a call puts up with before it
-    raises `no_daemon`; a first call that finds no daemon raises it at once. An unanswered request is repeated
-    after `resend_after` seconds, under its old ID. `notice` is told what a user
-    should know (a daemon was started); by default it is logged.
+    `socket` is a path or ZeroMQ endpoint, otherwise (with `system`) that of the daemon for all users of the
+    machine, otherwise `FETCHD_SOCKET`, otherwise the daemon of this user's state directory. `start` starts
+    that last one if a call finds none running; a call that loses its daemon half-way waits for it instead.
+    `timeout` is how many seconds of silence a call puts up with before it raises `no_daemon`; a first call
+    that finds no daemon raises it at once. An unanswered request is repeated after `resend_after` seconds,
+    under its old ID. `notice` is told what a user should know (a daemon was started); by default it is
+    logged.
 
     Every method raises FetchdError with the code of what was refused.
     """
 
     def __init__(
         self, socket: str | os.PathLike[str] | None = None, start: bool = False, timeout: float = 30.0, *,
-        resend_after: float = RESEND_AFTER, notice: Callable[[str], None] = log.info,
+        resend_after: float = RESEND_AFTER, system: bool = False, notice: Callable[[str], None] = log.info,
     ) -> None:  # fmt: skip
         self._pool = Pool(
-            Finder(socket), start=start, timeout=timeout, resend_after=resend_after, notice=notice
+            Finder(socket, system=system),
+            start=start,
+            timeout=timeout,
+            resend_after=resend_after,
+            notice=notice,
         )
         self._call = self._pool.call
         self._lock = threading.Lock()

@@ -97,6 +97,7 @@ class App(Ground):
                 lambda database: database.reserved(directory, names), then
             ),
             feed=self.engine.feed,
+            modes=lambda: self.admission.modes,
         )
         self.usage = UsageWatch(
             self.helpers, self.crew.pids, lambda: self.config.worker_memory, self.crew.greedy
@@ -185,6 +186,8 @@ class App(Ground):
             lookup=self.sources.look_up,
             resolve=self.sources.resolve,
             page=self.sources.page,
+            events=self.publisher.endpoint_of,
+            relative=lambda: self.roots.relative,
             seq=self.publisher.seq,
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
@@ -265,6 +268,7 @@ class App(Ground):
             fresh = self.reread()
             check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             self.ca_bundle(fresh)
+            self.admission.admit(fresh)
         except ConfigError as error:
             logger.error("the configuration stays as it was: %s", error)
             then(None, str(error))

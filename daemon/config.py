@@ -4,6 +4,7 @@ The file is `--config`, else `$FETCHD_CONFIG`, else `$XDG_CONFIG_HOME/fetchd/fet
 root `/etc/fetchd/fetchd.toml` first).
 """
 
+import grp
 import os
 import ssl
 import tomllib
@@ -39,6 +40,12 @@ class ConfigError(Exception):
 Rule = Annotated[str, Meta(min_length=1, max_length=255)]
 """A host's name, `*.` and a name, or a network by its numbers."""
 
+Root = Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
+"""A directory; `{user}` in it is the owner's name."""
+
+Octal = Annotated[str, Meta(pattern="^([0-7]{3,4})?$")]
+
+SYSTEM_GROUP, SYSTEM_MODES = "fetchd", ("0640", "2750")
 SYSTEM_PORTS = (21, 53, 80, 443)
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
@@ -84,6 +91,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_hosts: tuple[Rule, ...] = ()
     deny_hosts: tuple[Rule, ...] = ()
     allow_ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] | None = None
+    group: str | None = None
+    admin_group: str = ""
+    max_queued: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    max_running: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    max_in_flight: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
+    roots: tuple[Root, ...] = ()
+    file_mode: Octal = ""
+    dir_mode: Octal = ""
     min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
 
 
@@ -114,6 +129,14 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "allow_hosts": "live",
     "deny_hosts": "live",
     "allow_ports": "next_worker",
+    "group": "live",
+    "admin_group": "live",
+    "max_queued": "live",
+    "max_running": "live",
+    "max_in_flight": "live",
+    "roots": "live",
+    "file_mode": "live",
+    "dir_mode": "live",
     "min_free": "live",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
@@ -132,7 +155,39 @@ def core_settings(config: Config, default_area: str) -> Settings:
         default_area=default_area,
         host_connections=config.host_connections,
         limit_rate=config.limit_rate,
+        max_queued=config.max_queued,
+        max_running=config.max_running,
+        max_in_flight=config.max_in_flight,
+        shared=groups(config) != (None, None),
     )
+
+
+def modes(config: Config) -> tuple[int | None, int | None]:
+    """The modes of delivered files and of their directories; None: by the submitter's umask."""
+    usual = SYSTEM_MODES if config.system else ("", "")
+    file, directory = config.file_mode or usual[0], config.dir_mode or usual[1]
+    return (int(file, 8) if file else None), (int(directory, 8) if directory else None)
+
+
+def groups(config: Config) -> tuple[int | None, int | None]:
+    """The groups of those who may use the daemon and of its admins, as numbers, or `ConfigError`.
+
+    Where a system daemon's usual group does not exist and none is named, nobody else may use it.
+    """
+    default = SYSTEM_GROUP if config.system else ""
+    group = _gid("group", default if config.group is None else config.group, needed=bool(config.group))
+    return group, _gid("admin_group", config.admin_group)
+
+
+def _gid(key: str, name: str, *, needed: bool = True) -> int | None:
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        if needed:
+            raise ConfigError(f"{key}: there is no group {name!r}") from None
+        return None
 
 
 def network(config: Config) -> Network:
@@ -215,7 +270,7 @@ def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
 Change = Literal["live", "next_worker", "restart"]
 
 
-LISTS = frozenset({"allow_hosts", "deny_hosts", "allow_ports"})
+LISTS = frozenset({"allow_hosts", "deny_hosts", "allow_ports", "roots"})
 """Keys whose environment variable is a list, by commas or spaces."""
 
 

@@ -17,8 +17,10 @@ import zmq
 
 from fetchd.protocol.journal import boot_id
 
+from .admission import Admission
 from .config import Config
 from .events.publisher import Publisher
+from .router.access import Access
 from .router.control import Control
 from .router.desk import Facts
 from .router.loop import Loop, boot_time
@@ -38,6 +40,7 @@ from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.crew import Crew
 from .supervise.helpers import Helpers
+from .supervise.roots import Roots
 from .supervise.space import Space
 from .supervise.spawn import Spawner
 from .supervise.workspace import Workspaces
@@ -112,15 +115,22 @@ class Ground:
         self.waits = Waits(self.loop)
         self.mailboxes = Mailboxes(self.context, self.loop, runtime)
         keep(self.mailboxes.close_all)
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.crew.pids().values())
+        self.access = Access(lambda pid: pid in self.crew.pids().values())
+        self.authorizer = Authorizer(self.context, self.access)
         keep(self.authorizer.close)
         lineage = database.identity("lineage", 8).hex()
         self.control = Control(
-            self.context, control, epoch=self.epoch, lineage=lineage, passed=passed.get(control)
+            self.context, control, self.access, epoch=self.epoch, lineage=lineage, passed=passed.get(control)
         )
         keep(self.control.close)
         self.publisher = Publisher(self.context, events, self.epoch, passed.get(events))
         keep(self.publisher.close)
+        self.roots = Roots(self.state, runtime)
+        self.admission = Admission(
+            access=self.access, runtime=runtime, control=self.control, publisher=self.publisher,
+            loop=self.loop, roots=self.roots,
+        )  # fmt: skip
+        self.admission.admit(self.config)
         self.sources = Sources(
             store=self.store,
             areas=self.areas,
@@ -128,6 +138,7 @@ class Ground:
             spawner=self.spawner,
             loop=self.loop,
             lock=self.lock,
+            roots=self.roots,
         )
         self.reader = self.sources.reader = Reader(self.context, runtime, self.sources.start_reader)
         keep(self.reader.close)
@@ -140,7 +151,6 @@ class Ground:
             state_dir=str(self.state),
             started=time.time_ns() // 1000,
             started_mono=boot_time(),
-            events=self.publisher.endpoint,
         )
 
     def _check_sandbox(self) -> None:

@@ -21,6 +21,7 @@ from .store.reader import Reader
 from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.helpers import Helpers
+from .supervise.roots import Roots
 from .supervise.spawn import Child, Spawner
 from .supervise.workspace import remove_tree, survey
 
@@ -31,8 +32,10 @@ class Sources:
     """Look-ups for `router.requests.Outside`; every `then` runs in the loop, later."""
 
     def __init__(
-        self, *, store: Store, areas: Areas, helpers: Helpers, spawner: Spawner, loop: Loop, lock: StateLock
-    ) -> None:
+        self, *, store: Store, areas: Areas, helpers: Helpers, spawner: Spawner, loop: Loop, lock: StateLock,
+        roots: Roots,
+    ) -> None:  # fmt: skip
+        self._roots = roots
         self._store = store
         self._areas = areas
         self._helpers = helpers
@@ -69,9 +72,10 @@ class Sources:
 
         self._store.call(read, done)
 
-    def resolve(self, key: str, directories: set[str], then: Callable[..., None]) -> None:
+    def resolve(self, key: str, owner: str, directories: set[str], then: Callable[..., None]) -> None:
         def find() -> dict[str, tuple[str, str]]:
-            return {directory: self._areas.for_directory(directory) for directory in directories}
+            paths = {directory: self._roots.resolve(directory, owner) for directory in directories}
+            return {directory: self._areas.for_directory(path) for directory, path in paths.items()}
 
         def resolved(places: dict[str, tuple[str, str]], error: BaseException | None) -> None:
             if error is not None:
@@ -98,11 +102,11 @@ class Sources:
 
     # the reading helper
 
-    def page(self, owner: str, query: List, then: Callable[..., None]) -> None:
-        self.reader.ask(owner, then, page=query)
+    def page(self, scope: str | None, query: List, then: Callable[..., None]) -> None:
+        self.reader.ask(scope, then, page=query)
 
-    def replay(self, owner: str, query: Replay, then: Callable[..., None]) -> None:
-        self.reader.ask(owner, then, replay=query)
+    def replay(self, scope: str | None, query: Replay, then: Callable[..., None]) -> None:
+        self.reader.ask(scope, then, replay=query)
 
     def start_reader(self, endpoint: str) -> None:
         database, lock = str(self._store.path), str(self._lock.workers_file)

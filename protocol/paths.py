@@ -17,6 +17,10 @@ MAX_IPC_PATH = 107
 """Longest path of a Unix socket in bytes (unix(7): sun_path has 108 with its NUL)."""
 
 
+SYSTEM_SOCKET = Path("/run/fetchd/control")
+"""Control socket of the daemon for all users of the machine; its state directory is not for them to read."""
+
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """Content of `<state>/endpoint.json`: how to reach the daemon that owns this state directory."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from fetchd.protocol import paths
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
 
@@ -25,13 +26,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout.")
 
 
+def names_daemon(command: F) -> F:
+    """Give a command the options --socket and --system; both are passed on as `socket`."""
+
+    @click.option("--socket", metavar="PATH", help="The daemon's control socket (else FETCHD_SOCKET).")
+    @click.option("--system", is_flag=True, help="The daemon for all users of this machine; never started.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, socket: str | None, system: bool, **kwargs: Any) -> Any:
+        if system and socket:
+            raise click.UsageError("give --socket or --system, not both")
+        return command(*args, socket=str(paths.SYSTEM_SOCKET) if system else socket, **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # click looks at the attributes, which wraps() keeps
+
+
 def reaches_daemon(command: F) -> F:
-    """Give a command the options --socket and --no-start, and a `reach` to open a client with.
+    """Give a command the options --socket, --system and --no-start, and a `reach` to open a client with.
 
     They are passed on as one argument `reach`, a function that returns a context manager.
     """
 
-    @click.option("--socket", metavar="PATH", help="The daemon's control socket (else FETCHD_SOCKET).")
+    @names_daemon
     @click.option("--no-start", is_flag=True, help="Do not start a daemon if none runs.")
     @functools.wraps(command)
     def wrapped(*args: Any, socket: str | None, no_start: bool, **kwargs: Any) -> Any:

@@ -14,14 +14,12 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.status import DaemonStatus
 
 from . import text
-from .context import client, exec_daemon, json_option
+from .context import client, exec_daemon, json_option, names_daemon
 from .logs import logs
 from .output import describe, note, print_json, status_json
 
 STOP_TIMEOUT = 5.0
 """Seconds of silence after which a daemon that was told to stop is taken to have heard it."""
-
-socket_option = click.option("--socket", metavar="PATH", help="The daemon's control socket.")
 
 
 @click.group()
@@ -52,7 +50,7 @@ def start() -> None:
 
 @daemon.command()
 @click.option("--now", is_flag=True, help="Do not let running downloads save their progress first.")
-@socket_option
+@names_daemon
 def stop(now: bool, socket: str | None) -> None:
     """Stop the daemon and wait until it is gone. Downloads go on when it is started again."""
     from fetchd.client.locate import Finder
@@ -89,7 +87,7 @@ daemon.add_command(logs)
 
 @daemon.command()
 @json_option
-@socket_option
+@names_daemon
 def reload(as_json: bool, socket: str | None) -> None:
     """Make the daemon read its configuration again, and say which changes are in force when."""
     with client(socket, start=False) as c:
@@ -111,7 +109,7 @@ def reload(as_json: bool, socket: str | None) -> None:
 
 @daemon.command()
 @json_option
-@socket_option
+@names_daemon
 def status(as_json: bool, socket: str | None) -> None:
     """How the daemon is. Exit code 3 if none runs."""
     with client(socket, start=False) as c:

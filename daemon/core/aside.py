@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from .job import Lane
+from .rights import is_of
 
 
 class Aside:
@@ -33,12 +34,15 @@ class Aside:
             if not self._of[lane.host]:
                 del self._of[lane.host]
 
-    def take(self, host: str | None) -> list[Lane]:
-        """Take out the lanes of a host, or all."""
-        if host is None:
-            taken = list(self)
-            self._of.clear()
-        else:
-            taken = list(self._of.pop(host, ()))
-        self._count -= len(taken)
+    def take(self, freed: tuple[str, str] | None) -> list[Lane]:
+        """Take out the lanes of a host or owner, by (kind, name), or all."""
+        match freed:
+            case None:
+                taken = list(self)
+            case ("host", host):
+                taken = list(self._of.get(host, ()))
+            case (_, owner):
+                taken = [lane for lane in self if is_of(lane, owner)]
+        for lane in taken:
+            self.discard(lane)
         return taken

@@ -133,6 +133,7 @@ def _responded(
     run.responded = True
     allowances.show(core, run, now)
     run.bytes, run.total = said.kept, said.total
+    core.pool.owners.weigh(run, max(0, (said.total or 0) - said.kept))
     synced = _both(job.synced, tuple(said.have))
     # what is about to be overwritten is not vouched for any more
     save = core.ledger.note if synced == job.synced else core.ledger.put
@@ -178,7 +179,7 @@ def _progressed(
 ) -> None:
     if job is not None and run.stop is None:
         run.bytes, run.total, run.speed = said.bytes, said.total, said.speed
-        core.emit(Progress(job.id, job.attempt, said.bytes, said.total, said.speed))
+        core.emit(Progress(job.id, job.attempt, said.bytes, said.total, said.speed, job.owner))
 
 
 def _synced(core: "Core", slot: Slot, run: Run, job: Job | None, said: mailbox.Synced, now: Moment) -> None:

@@ -18,13 +18,14 @@ from .commands import DropGate, DropIntent, LoadChunk, Refuse, SaveGate, SaveInt
 from .gates import Gate, GateKey
 from .intents import CHUNK, Intent
 from .job import Job, Moment
+from .rights import is_of, may_unpark
 
 if TYPE_CHECKING:
     from .core import Core
 
 
 def bulk(core: "Core", event: inputs.Bulk, now: Moment) -> None:
-    """A verb for all jobs of an owner, or for all failed ones."""
+    """A verb for all jobs of whoever asks, admins too, or for all failed ones."""
     request = event.request
     if repeated(core, request) or refused(core, request, event.verb):
         return
@@ -36,7 +37,7 @@ def bulk(core: "Core", event: inputs.Bulk, now: Moment) -> None:
         if event.verb == "resume" and core.gates.open(gate):
             core.emit(DropGate(gate))
             core.schedule.release()
-        if event.verb == "retry" and not event.failed:
+        if event.verb == "retry" and not event.failed and may_unpark(core.settings.shared, request):
             failing.unpark_all(core, request.owner)
         intent = Intent(
             number=number, owner=request.owner, verb=event.verb, failed=event.failed,
@@ -64,7 +65,7 @@ def _pause(core: "Core", key: GateKey, now: Moment) -> None:
     core.emit(SaveGate(gate))
     for job_id in list(core.runs):
         job: Job | None = core.ledger.live[job_id]
-        if job is not None and job.owner == key.name and (job := catch_up(core, job, now)) is not None:
+        if job is not None and is_of(job, key.name) and (job := catch_up(core, job, now)) is not None:
             lifecycle.pause(core, job, now)
 
 

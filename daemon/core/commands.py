@@ -60,6 +60,7 @@ class Refuse(Effect, frozen=True):
     code: Code
     message: str = ""
     details: dict[str, object] = field(default_factory=dict)
+    retry_after: float | None = None
 
 
 class Spawn(Effect, frozen=True):
@@ -169,6 +170,7 @@ class Progress(Query, frozen=True):
     bytes: int
     total: int | None
     speed: float | None
+    owner: str = ""
 
 
 class LoadWindow(Query, frozen=True):

@@ -52,10 +52,12 @@ class Loaded(Struct, frozen=True, kw_only=True):
     active: tuple[Job, ...] = ()
     gates: tuple[Gate, ...] = ()
     counts: dict[State, int] = {}
+    owned: dict[str, dict[State, int]] = {}
     revision: int = 0
     seq: int = 0
     intents: tuple[Intent, ...] = ()
     delivered: int = 0
+    delivered_to: dict[str, int] = {}
     limits: tuple[tuple[str, str, int], ...] = ()
 
 
@@ -69,18 +71,23 @@ class Core:
         self.intents = Intents(loaded.intents)
         # the newest jobs may have been forgotten; an intent that is older than a job must never be for it
         seq = max([loaded.seq, *(intent.upto for intent in loaded.intents)])
-        self.ledger = Ledger(emit, revision=loaded.revision, next_seq=seq, counts=loaded.counts)
+        self.ledger = Ledger(
+            emit, revision=loaded.revision, next_seq=seq, counts=loaded.counts, owned=loaded.owned
+        )
         self.schedule = Schedule(emit, self._holding)
         self.waiting = Waiting(emit)
         self.gates = Gates(loaded.gates)
-        self.pool = Pool(settings.workers, settings.default_area, settings.host_connections)
+        self.pool = Pool(
+            settings.workers, settings.default_area, settings.host_connections, settings.max_running,
+            settings.max_in_flight,
+        )  # fmt: skip
         self.runs: dict[str, Run] = {}
         self.deadlines = Deadlines(self.runs)
         self.repeats = Repeats(self.runs)
         self.disks = Disks()
         self.limits = Limits(settings.limit_rate, loaded.limits)
         self.ending: dict[str, Run] = {}
-        self.delivered = loaded.delivered
+        self.delivered, self.delivered_to = loaded.delivered, dict(loaded.delivered_to)
         self.replies: dict[tuple[str, str], tuple[int, bytes, Struct]] = {}
         self.draining = False
         self.drain_by = 0
@@ -157,23 +164,32 @@ class Core:
                 self.ledger.release(known)
 
     def held(self, lane: Lane) -> bool:
-        """Whether a gate holds this lane, its host is full, or all that is in it is about to be cancelled."""
-        held = self.gates.holding(lane) is not None or self.pool.hosts.full(lane.host)
+        """Whether a gate holds this lane, its host or owner is full, or all in it is about to end."""
+        held = self.gates.holding(lane) is not None or self._full(lane)
         return held or self.intents.clearing(lane.owner)
 
     def shown(self, job: Job) -> tuple[State, Reason | None]:
         """The state and reason to show for a job, with what holds it."""
         state, reason = self.gates.shown(job)
-        if state is State.QUEUED and reason is None and self.pool.hosts.full(job.host):
+        if state is State.QUEUED and reason is None and self._full(job.lane):
             return state, Reason.HOST_LIMIT
         return state, reason
+
+    def _full(self, lane: Lane) -> bool:
+        return self.pool.hosts.full(lane.host) or self.pool.owners.full(lane.owner)
 
     def _holding(self) -> tuple[tuple[str, str], ...]:
         held = self.gates.keys() + tuple(("owner", owner) for owner in self.intents.clearing_owners())
         if self.schedule.beyond:
             # where memory has all lanes there is no other to look for
             held += tuple(("host", host) for host in self.pool.hosts.names())
+            held += tuple(("owner", owner) for owner in self.pool.owners.names())
         return held
+
+    def account(self, owner: str, size: int) -> None:
+        """So many bytes were delivered (below 0: are remembered no more)."""
+        self.delivered += size
+        self.delivered_to[owner] = self.delivered_to.get(owner, 0) + size
 
     def close(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """Bring a job to a terminal state and drop what belongs to it."""

@@ -91,7 +91,7 @@ def published(core: "Core", event: inputs.Published, now: Moment) -> None:
     """The file is where it was asked for."""
     job = _publishing(core, event.job, event.attempt)
     if job is not None:
-        core.delivered += job.size
+        core.account(job.owner, job.size)
         disk.progressed(core, job.area, now, published=True)
         core.close(job, Cause.PUBLISH, now, error_code=None, error_message=None)
 

@@ -36,7 +36,9 @@ def turn(core: "Core", now: Moment) -> None:
         _finish_drain(core, now)
     else:
         for host in core.pool.hosts.take_freed():
-            core.schedule.release(host)
+            core.schedule.release(("host", host))
+        for owner in core.pool.owners.take_freed():
+            core.schedule.release(("owner", owner))
         _dispatch(core, now)
         _keep_spare(core, now)
 
@@ -127,6 +129,8 @@ def _dispatch(core: "Core", now: Moment) -> None:
         if not (slot.filled and slot.fits(job)):
             _fill(core, slot, frozenset({core.pool.default_area, job.area}), now)
         core.pool.start(slot, job, run)
+        if run.total is not None:
+            core.pool.owners.weigh(run, max(0, run.total - run.bytes))
         if slot.ready:
             begun.append((slot, job))
     # what each may take depends on how many have begun

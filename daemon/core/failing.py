@@ -16,6 +16,7 @@ from .commands import DropGate, SaveGate
 from .gates import Gate, GateKey
 from .job import Job, Moment, emptied
 from .machine import Cause
+from .rights import is_of
 from .waits import SECOND
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def park(core: "Core", host: str, wait: int, now: Moment) -> None:
 
 def unpark_all(core: "Core", owner: str) -> None:
     """Let the jobs of an owner go on before the time of their hosts."""
-    for host in {lane.host for lane in core.schedule.lanes if lane.owner == owner}:
+    for host in {lane.host for lane in core.schedule.lanes if is_of(lane, owner)}:
         unpark(core, host)
 
 

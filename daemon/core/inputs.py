@@ -25,6 +25,7 @@ class Request(Struct, frozen=True):
     req: str
     digest: bytes
     token: object
+    admin: bool = False
 
 
 class Submit(Struct, frozen=True):

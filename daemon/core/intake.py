@@ -43,15 +43,18 @@ class Intake(Struct, frozen=True, kw_only=True):
     options: Options = Options()
 
 
-def check(job_id: str, spec: JobSpec, hash_key: bytes, schemes: frozenset[str] = SCHEMES) -> Intake:
+def check(
+    job_id: str, spec: JobSpec, hash_key: bytes, schemes: frozenset[str] = SCHEMES, *, relative: bool = False
+) -> Intake:
     """A checked job, or `FetchdError` with the code of what is wrong.
 
-    `schemes` are those that the installed transfers handle, in lower case.
+    `schemes` are those that the installed transfers handle, in lower case. `relative`: the directory may be
+    below the root of the owner.
     """
     if not is_correlation_id(job_id):
         raise FetchdError(Code.INVALID_ID, f"{job_id!r} is not a correlation ID")
     shown, options, hidden = split_off(spec, schemes, check_headers(spec.headers))
-    if not spec.directory.startswith("/") or "\0" in spec.directory:
+    if not (relative or spec.directory.startswith("/")) or "\0" in spec.directory:
         raise FetchdError(Code.INVALID_DIRECTORY, f"{spec.directory!r} is not an absolute path")
     if spec.name is not None and not names.is_plain(spec.name):
         raise FetchdError(Code.INVALID_NAME, f"{spec.name!r} is not one plain file name")

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fetchd.protocol.job import State
 
 from .job import Job
+from .rights import is_of
 
 CHUNK = 200
 """Jobs a turn: few enough that the loop stays quick, many enough that a commit is worth it."""
@@ -72,7 +73,7 @@ class Intent(Struct, frozen=True, kw_only=True):
         One that is for jobs in certain states is for those that have been there ever since it was made: what
         was done to a job later, by this intent or by anybody, stands.
         """
-        if job.owner != self.owner or job.seq > self.upto:
+        if not is_of(job, self.owner) or job.seq > self.upto:
             return False
         steps = STEPS[self.verb, self.failed]
         return self.clears or (job.revision <= self.made and any(job.state in states for _, states in steps))

@@ -26,21 +26,30 @@ GENERATIONS = 1 << 20
 
 
 class Ledger:
-    """Live and unsettled jobs, counters, and the numbers that only ever grow."""
+    """Live and unsettled jobs, counters, and the numbers that only ever grow.
+
+    `counts` are the numbers of all jobs by state, `owned` those of each owner.
+    """
 
     def __init__(
-        self, out: Callable[[Command], None], *, revision: int, next_seq: int, counts: dict[State, int]
-    ) -> None:
+        self, out: Callable[[Command], None], *, revision: int, next_seq: int, counts: dict[State, int],
+        owned: dict[str, dict[State, int]] | None = None,
+    ) -> None:  # fmt: skip
         self._out = out
         self.revision = revision
         self.next_seq = next_seq
         self.counts = {state: counts.get(state, 0) for state in State}
+        self.owned = {owner: dict(of_owner) for owner, of_owner in (owned or {}).items()}
         self.live: dict[str, Job] = {}
         self.unsettled = Unsettled()
         self.forgotten: dict[str, int] = {}
         self._reused = False
         self.paths: dict[str, str] = {}
         self.stamp = 0
+
+    def counts_of(self, owner: str | None) -> dict[State, int]:
+        """The number of an owner's jobs by state, or of all (None)."""
+        return self.counts if owner is None else dict.fromkeys(State, 0) | self.owned.get(owner, {})
 
     def find(self, job_id: str) -> Job | None:
         """The job as memory has it, or None: then the store's row is the truth."""
@@ -81,7 +90,7 @@ class Ledger:
         generation = self.next_seq * GENERATIONS if self._reused else job.generation
         job = replace(job, seq=self.next_seq, revision=self.revision, generation=generation)
         self.forgotten.pop(job.id, None)
-        self.counts[job.state] += 1
+        self._count(job.owner, job.state, 1)
         self.put(job)
         self._out(Event(self.revision, str(job.state), now.wall, job))
         return job
@@ -89,8 +98,8 @@ class Ledger:
     def change(self, job: Job, cause: Cause, now: Moment, **fields: Any) -> Job:
         """A transition: checked against the table, numbered, saved, announced."""
         state = step(job.state, cause)
-        self.counts[job.state] -= 1
-        self.counts[state] += 1
+        self._count(job.owner, job.state, -1)
+        self._count(job.owner, state, 1)
         return self.announce(replace(job, state=state, **fields), str(state), now)
 
     def announce(self, job: Job, kind: str, now: Moment) -> Job:
@@ -105,7 +114,7 @@ class Ledger:
         """Know a terminal job no more. Rows of it that are still on their way from the store do not count."""
         self.revision += 1
         self._reused = True
-        self.counts[job.state] -= 1
+        self._count(job.owner, job.state, -1)
         self.release(job)
         self.unsettled.drop(job.id)
         self._unreserve(job)
@@ -146,6 +155,11 @@ class Ledger:
         for job in self.unsettled.settle(stamp):
             if job.id not in self.live:
                 self._unreserve(job)
+
+    def _count(self, owner: str, state: State, by: int) -> None:
+        self.counts[state] += by
+        of_owner = self.owned.setdefault(owner, {})
+        of_owner[state] = of_owner.get(state, 0) + by
 
     def _reserve(self, job: Job, before: Job | None) -> None:
         if before is not None and before.path != job.path:

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Reason, State
 
-from . import ending, failing, inputs
+from . import ending, failing, inputs, quotas
 from .commands import DropSecrets
 from .job import Job, Moment, emptied
 from .machine import Cause, allows
+from .rights import may_unpark
 
 if TYPE_CHECKING:
     from .core import Core
@@ -72,15 +73,18 @@ def retry(core: "Core", job: Job, now: Moment) -> Verdict:
 
     It begins anew with all its sources, and without a deadline: that of an earlier life may be over.
     """
-    if job.state is State.QUEUED or job.state is State.WAITING or allows(job.state, Cause.RETRY):
+    revives = allows(job.state, Cause.RETRY)
+    if (job.state in (State.QUEUED, State.WAITING) or revives) and may_unpark(core.settings.shared):
         failing.unpark(core, job.host)
     if job.state is State.WAITING:
         due = replace(job, reason=None, wait_since=0, wait_for=0, wait_until=0)
         job = core.ledger.change(due, Cause.DUE, now)
         core.enqueue(job)
         return job, None
-    if not allows(job.state, Cause.RETRY):
+    if not revives:
         return job, Code.TOO_LATE if job.terminal or job.state is State.PUBLISHING else None
+    if quotas.room(core, job.owner) == 0:
+        return job, Code.BUSY
     wrong = job.error_code == Code.CHECKSUM_MISMATCH
     if job.state is State.CANCELLED or not job.kept_until or wrong:
         job = emptied(job)
@@ -111,7 +115,7 @@ def remove(core: "Core", job: Job, now: Moment) -> Verdict:
 def _forget(core: "Core", job: Job, now: Moment) -> None:
     # all totals are of the jobs that are known, as they are when they are counted anew at a start
     if job.state is State.COMPLETED:
-        core.delivered -= job.size
+        core.account(job.owner, -job.size)
     core.ledger.forget(job, now)
 
 

@@ -8,14 +8,21 @@ from heapq import heappop, heappush
 
 from .hosts import AUTO, Hosts
 from .job import Job
+from .quotas import Owners
 from .slot import Run, Slot
 
 
 class Pool:
-    """All slots. `default_area` is where a spare worker gets its room, `hosts` what each host has to bear."""
+    """All slots. `default_area` is where a spare worker gets its room.
 
-    def __init__(self, size: int, default_area: str, host_connections: int = 16) -> None:
+    `hosts` is what each host has to bear, `owners` what each owner takes.
+    """
+
+    def __init__(
+        self, size: int, default_area: str, host_connections: int = 16, running: int = 0, flight: int = 0
+    ) -> None:
         self.hosts = Hosts(host_connections)
+        self.owners = Owners(running, flight)
         self.slots = [Slot(index) for index in range(size)]
         self.size = size
         self.default_area = default_area
@@ -88,7 +95,9 @@ class Pool:
         """The slot belongs to this attempt."""
         slot.start(job, run)
         run.host, run.wish, run.limit = job.host, job.options.segments or AUTO, job.limit_rate
+        run.owner = job.owner
         self.hosts.join(run)
+        self.owners.join(run)
         self._place(slot)
 
     def end(self, slot: Slot, now: int) -> None:
@@ -106,6 +115,7 @@ class Pool:
     def _leave(self, slot: Slot) -> None:
         if slot.run is not None:
             self.hosts.leave(slot.run)
+            self.owners.leave(slot.run)
 
     def _place(self, slot: Slot) -> None:
         for group in (self._vacant, self._starting, self._idle):
@@ -169,6 +179,8 @@ class Pool:
                 assert time is None or (time, slot.index, slot.incarnation) in self._late
             waited_for = slot.filled and not slot.ready
             assert (slot.start_by is not None) == waited_for, f"nobody waits for the worker of {slot.index}"
-        self.hosts.validate(slot.run for slot in self.slots if slot.run is not None)
+        busy = [slot.run for slot in self.slots if slot.run is not None]
+        self.hosts.validate(busy)
+        self.owners.validate(busy)
         since = [slot.idle_since for slot in self._idle.values()]
         assert since == sorted(since)

@@ -107,12 +107,12 @@ class Schedule:
             return window.rows[0]
         return None
 
-    def release(self, host: str | None = None) -> None:
-        """A gate has opened, or a host is free: look at the lanes again that were put aside."""
-        for lane in self._held.take(host):
+    def release(self, freed: tuple[str, str] | None = None) -> None:
+        """A gate has opened, or a host or owner is free: look at the lanes again that were put aside."""
+        for lane in self._held.take(freed):
             self._head_changed(lane, self.lanes[lane])
         if self._loading_lanes:
-            self._outdated |= host is None or ("host", host) in self._without
+            self._outdated |= freed is None or freed in self._without
         elif self.absent:
             self._load_lanes()
 

@@ -6,7 +6,8 @@ from msgspec import Struct
 class Settings(Struct, frozen=True, kw_only=True):
     """Times in µs, rates in bytes a second (0: no limit).
 
-    `cleanup_failure` None: a workspace that can be resumed is kept.
+    `cleanup_failure` None: a workspace that can be resumed is kept. `max_*` are for each owner (0: no limit).
+    `shared`: the daemon has users other than its own.
     """
 
     workers: int = 5
@@ -19,4 +20,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     start_timeout: int = 30_000_000
     host_connections: int = 16
     limit_rate: int = 0
+    max_queued: int = 0
+    max_running: int = 0
+    max_in_flight: int = 0
+    shared: bool = False
     default_area: str

@@ -9,6 +9,7 @@ from typing import Literal
 from fetchd.protocol.urls import origin
 
 from .job import Job
+from .rights import is_of
 
 MAX_JOBS = 1000
 """A worker is retired after this many jobs."""
@@ -30,13 +31,14 @@ class Run:
     """One attempt in memory. It stays after the worker has finished, until the file is published.
 
     It wants up to `wish` connections to its `host` and has `connections`. Its own `limit` is in bytes a
-    second (0: none), and so is `rate`, what it may receive, last raised at boot time `raised`.
+    second (0: none), and so is `rate`, what it may receive, last raised at boot time `raised`. `flight` is
+    how many bytes it had to fetch when that became known.
     """
 
     __slots__ = (
-        "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "host", "job", "keep",
-        "limit", "name", "raised", "rate", "refusals", "responded", "restarts", "sealed", "slot", "speed",
-        "stop", "total", "warnings", "wish",
+        "assigned", "attempt", "bytes", "connections", "ended", "expires", "finished", "flight", "host",
+        "job", "keep", "limit", "name", "owner", "raised", "rate", "refusals", "responded", "restarts",
+        "sealed", "slot", "speed", "stop", "total", "warnings", "wish",
     )  # fmt: skip
 
     def __init__(self, job: str, attempt: int, slot: int | None) -> None:
@@ -58,7 +60,8 @@ class Run:
         self.keep = False
         self.warnings = 0
         # what it may take: see `allowances`
-        self.host = ""
+        self.host = self.owner = ""
+        self.flight = 0
         self.wish = self.connections = 1
         self.limit = self.expires = self.raised = 0
         self.rate: int | None = None
@@ -116,7 +119,7 @@ class Slot:
         """Whether the worker here may run this job (it is idle)."""
         if job.area not in self.areas or self.done >= MAX_JOBS:
             return False
-        if self.owner is not None and self.owner != job.owner:
+        if self.owner is not None and not is_of(job, self.owner):
             return False
         if self.secret or job.secret:
             return self.origins <= {origin(job.url)}

@@ -6,12 +6,13 @@ from fetchd.protocol.control import Accepted, Outcome, Outcomes, Submitted
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import Policy, Reason, State
 
-from . import bulk, inputs, lifecycle
+from . import bulk, failing, inputs, lifecycle, quotas
 from .answers import answer, repeated
 from .commands import Exit, Refuse, SaveSecrets
 from .intake import Intake
 from .job import Job, Moment
 from .machine import Cause
+from .rights import is_of, may_govern, may_see, may_touch, may_unpark
 
 if TYPE_CHECKING:
     from .core import Core
@@ -34,9 +35,8 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
             known = bulk.catch_up(core, known, now)
         known = known or fresh.get(intake.id)
         if known is not None:
-            if known.owner != request.owner or known.spec_hash != intake.spec_hash:
-                text = f"{intake.id} is the ID of another job"
-                core.emit(Refuse(request.token, Code.CONFLICT, text, {"job": intake.id}))
+            if not is_of(known, request.owner) or known.spec_hash != intake.spec_hash:
+                core.emit(_conflict(request, known))
                 return
             continue
         job = _new_job(intake, request.owner, now)
@@ -44,13 +44,15 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
         if path is not None:
             holder = claimed.get(path) or _holder(core, path, event.paths)
             if holder is not None and job.if_exists == "fail":
-                text = f"{path} will be published by job {holder}"
-                core.emit(
-                    Refuse(request.token, Code.PATH_RESERVED, text, {"job": intake.id, "holder": holder})
-                )
+                core.emit(_reserved(core, request, intake.id, path, holder))
                 return
             claimed.setdefault(path, job.id)
         fresh[job.id] = job
+    room = quotas.room(core, request.owner)
+    if room is not None and len(fresh) > room:
+        text = f"you may queue {core.settings.max_queued} jobs, and there is room for {room} more"
+        core.emit(Refuse(request.token, Code.BUSY, text, retry_after=quotas.RETRY_AFTER))
+        return
     results = []
     for intake in event.jobs:
         new = fresh.pop(intake.id, None)
@@ -66,6 +68,22 @@ def submit(core: "Core", event: inputs.Submit, now: Moment) -> None:
             job = known
         results.append(Accepted(id=job.id, state=job.state, revision=job.revision, duplicate=new is None))
     answer(core, request, Submitted(jobs=results), now)
+
+
+def _conflict(request: inputs.Request, known: Job) -> Refuse:
+    """An ID is taken. Of somebody else's job there is no more to say."""
+    if not may_see(request, known.owner):
+        return Refuse(request.token, Code.CONFLICT)
+    return Refuse(request.token, Code.CONFLICT, f"{known.id} is the ID of another job", {"job": known.id})
+
+
+def _reserved(core: "Core", request: inputs.Request, job: str, path: str, holder: str) -> Refuse:
+    """A path is taken; by which job is told to whom that job exists."""
+    known = core.ledger.find(holder)
+    if may_govern(request) or (known is not None and may_see(request, known.owner)):
+        details: dict[str, object] = {"job": job, "holder": holder}
+        return Refuse(request.token, Code.PATH_RESERVED, f"{path} will be published by job {holder}", details)
+    return Refuse(request.token, Code.PATH_RESERVED, f"another job will publish {path}", {"job": job})
 
 
 def _holder(core: "Core", path: str, stored: dict[str, str]) -> str | None:
@@ -134,9 +152,9 @@ def verb(core: "Core", event: inputs.Verb, now: Moment) -> None:
 
 def _do(core: "Core", event: inputs.Verb, job_id: str, now: Moment) -> Outcome:
     job = core.ledger.lookup(job_id, event.known)
-    if job is not None and job.owner == event.request.owner:
+    if job is not None and may_touch(event.request, job):
         job = bulk.catch_up(core, job, now)
-    if job is None or job.owner != event.request.owner:
+    if job is None or not may_touch(event.request, job):
         return Outcome(id=job_id, state=None, revision=0, code=Code.NO_SUCH_JOB)
     code: Code | None
     after: Job | None
@@ -144,8 +162,14 @@ def _do(core: "Core", event: inputs.Verb, job_id: str, now: Moment) -> Outcome:
     revivable = job.state in (State.FAILED, State.CANCELLED)
     if event.verb == "retry" and revivable and (missing or lifecycle.lacks_secrets(job)):
         after, code = job, Code.SECRETS_GONE
+    elif event.verb == "retry" and core.intents.clearing(job.owner):
+        # an admin's, for it would be among those that end
+        after, code = job, Code.BUSY
     else:
         after, code = lifecycle.VERBS[event.verb](core, job, now)
+        revived = event.verb == "retry" and code is None and after is not None and after.state is State.QUEUED
+        if revived and may_unpark(core.settings.shared, event.request):
+            failing.unpark(core, job.host)
     if after is None:
         return Outcome(id=job_id, state=None, revision=core.ledger.revision, code=code)
     return Outcome(id=job_id, state=core.shown(after)[0], revision=after.revision, code=code)
@@ -170,4 +194,5 @@ def configure(core: "Core", event: inputs.Configure, _now: Moment) -> None:
     core.settings = event.settings
     core.pool.resize(event.settings.workers)
     core.pool.hosts.resize(event.settings.host_connections)
+    core.pool.owners.resize(event.settings.max_running, event.settings.max_in_flight)
     core.limits.configured, core.limits.changed = event.settings.limit_rate, True

@@ -1,11 +1,15 @@
-"""The events socket. Never waits for a subscriber: one that does not read loses messages and can tell.
+"""The events. Never waits for a subscriber: one that does not read loses messages and can tell.
 
 Lifecycle events are published when they are on disk, progress at once. The last value of a job is sent again
-to whoever subscribes to exactly that job.
+to whoever subscribes to exactly that job. A private daemon has one socket for everything. A shared one has it
+for its admins, and one for each other owner, with the events of that owner's jobs and the same numbers.
 """
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,21 +17,21 @@ import zmq
 from msgspec import Struct
 
 from fetchd.daemon.core.commands import Event, Progress
+from fetchd.daemon.core.rights import Asker, in_scope, scope
 from fetchd.daemon.core.view import eta
-from fetchd.daemon.service import sockets
 from fetchd.protocol import events
 from fetchd.protocol.codec import encode
+from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.frames import job_of_subscription, job_topic, sys_topic
 from fetchd.protocol.version import PROTOCOL
+
+from .outlet import Outlet
 
 KEEP = 4096
 """Jobs whose last values are kept, those that changed least recently go first."""
 
-AT_ONCE = 200
-"""Subscriptions looked at in one turn."""
-
-QUEUE = 10_000
-"""Messages queued for one slow subscriber before it begins to lose them."""
+MOST = 256
+"""Owners that have a socket; one that nobody listens to makes way for another's."""
 
 
 class _Message(NamedTuple):
@@ -39,54 +43,62 @@ class _Message(NamedTuple):
 
 
 class _Last:
-    __slots__ = ("lifecycle", "progress", "seq")
+    __slots__ = ("lifecycle", "owner", "progress", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
+        self.owner = ""
         self.lifecycle: _Message | None = None
         self.progress: _Message | None = None
 
 
 class Publisher:
-    """The XPUB at the events endpoint."""
+    """All events sockets, the first one at `path`. `opened` and `closed` are told of the others."""
 
     def __init__(
         self, context: "zmq.Context[Any]", path: Path, epoch: str, passed: int | None = None
     ) -> None:
-        self._passed = passed
-        self.path = path
-        self.endpoint = f"ipc://{path}"
+        self._context = context
         self._epoch = epoch
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._highest_forgotten = 0
-        self._topics: set[bytes] = set()
-        # a plain XPUB would tell of the first of several equal subscriptions only
-        options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
-        self.socket = sockets.public(context, zmq.XPUB, path, b"events", options, passed)
+        self._numbers = count(1)
+        self._everything = Outlet(context, path, None, passed)
+        self._of: dict[str, Outlet] = {}
+        self.endpoint = self._everything.endpoint
+        self.path = path
+        self.socket = self._everything.socket
+        self.opened: Callable[[Outlet, Callable[[], None]], None] = lambda _outlet, _take: None
+        self.closed: Callable[[Outlet], None] = lambda _outlet: None
 
     def close(self) -> None:
-        self.socket.close(0)
-        if self._passed is None:  # else the service manager goes on listening there
-            self.path.unlink(missing_ok=True)
+        for outlet in self._outlets():
+            outlet.close()
+
+    def endpoint_of(self, asker: Asker) -> str:
+        """Where this caller may subscribe. Raises `busy` where too many owners are listening."""
+        owner = scope(asker)
+        if owner is None:
+            return self.endpoint
+        if owner not in self._of:
+            self._make_room()
+            path = self.path.with_name(f"{self.path.name}-{next(self._numbers)}")
+            outlet = self._of[owner] = Outlet(self._context, path, owner)
+            self.opened(outlet, partial(self._take, outlet))
+        return self._of[owner].endpoint
 
     def take(self) -> None:
-        """Look at new subscriptions and send last values, up to a bound so that others get their turn."""
-        for _ in range(AT_ONCE):
-            try:
-                frame = self.socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if not frame.startswith(b"\x01"):
-                # the last one with this topic has gone
-                self._topics.discard(frame[1:])
-                continue
-            self._topics.add(frame[1:])
-            job = job_of_subscription(frame[1:])
+        """Look at new subscriptions to everything, and send last values."""
+        self._take(self._everything)
+
+    def _take(self, outlet: Outlet) -> None:
+        for topic in outlet.subscriptions():
+            job = job_of_subscription(topic)
             last = self._last.get(job) if job is not None else None
-            if last is not None and job is not None:
+            if last is not None and job is not None and in_scope(outlet.owner, last.owner):
                 for message in (last.lifecycle, last.progress):
                     if message is not None:
-                        self._send(job, message)
+                        outlet.send(self._frames(job, message))
 
     def seq(self, job: str) -> int:
         """The number of the last event published for a job in this epoch."""
@@ -96,16 +108,15 @@ class Publisher:
     def announce(self, event: Event, body: bytes) -> None:
         """Publish a lifecycle event that is on disk."""
         job = event.job.id
-        last = self._touch(job, new=event.time == event.job.created)
+        last = self._touch(job, event.job.owner, new=event.time == event.job.created)
         last.seq += 1
         last.lifecycle = _Message(event.kind, last.seq, event.revision, event.time, body)
         last.progress = None
-        if self._heard():
-            self._send(job, last.lifecycle)
+        self._publish(job, last.owner, last.lifecycle)
 
     def progress(self, command: Progress) -> None:
         """Publish how far an attempt is; workers report at the rate that is wanted here."""
-        last = self._touch(command.job, new=False)
+        last = self._touch(command.job, command.owner, new=False)
         last.seq += 1
         body = encode(
             events.Progress(
@@ -117,19 +128,19 @@ class Publisher:
             )
         )
         last.progress = _Message(events.PROGRESS, last.seq, None, time.time_ns() // 1000, body)
-        if self._heard():
-            self._send(command.job, last.progress)
+        self._publish(command.job, last.owner, last.progress)
 
     def heartbeat(self, revision: int) -> None:
         """Tell quiet watchers how far we are."""
-        self._system(events.HEARTBEAT, events.Heartbeat(epoch=self._epoch, revision=revision), revision)
+        body = events.Heartbeat(epoch=self._epoch, revision=revision)
+        self._system(self._outlets(), events.HEARTBEAT, body, revision)
 
     def metrics(self, workers: list[events.WorkerUsage], revision: int) -> None:
-        """Tell what the workers take."""
-        if workers and self._heard():
-            self._system(events.METRICS, events.Metrics(workers=workers), revision)
+        """Tell admins what the workers take: it shows what others' jobs do."""
+        if workers and self._hears(self._everything):
+            self._system((self._everything,), events.METRICS, events.Metrics(workers=workers), revision)
 
-    def _system(self, kind: str, body: Struct, revision: int) -> None:
+    def _system(self, outlets: Iterable[Outlet], kind: str, body: Struct, revision: int) -> None:
         header = events.EventHeader(
             v=PROTOCOL,
             epoch=self._epoch,
@@ -139,9 +150,11 @@ class Publisher:
             type=kind,
             job=None,
         )
-        self.socket.send_multipart([sys_topic(kind), encode(header), encode(body)], zmq.NOBLOCK)
+        frames = [sys_topic(kind), encode(header), encode(body)]
+        for outlet in outlets:
+            outlet.send(frames)
 
-    def _touch(self, job: str, *, new: bool) -> _Last:
+    def _touch(self, job: str, owner: str, *, new: bool) -> _Last:
         last = self._last.get(job)
         if last is None:
             last = self._last[job] = _Last()
@@ -151,15 +164,23 @@ class Publisher:
                 self._highest_forgotten = max(self._highest_forgotten, self._last.popitem(last=False)[1].seq)
         else:
             self._last.move_to_end(job)
+        last.owner = owner
         return last
 
-    def _heard(self) -> bool:
-        """Whether anybody listens at all: most of the time of a burst of submits nobody does."""
-        if not self._topics and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self.take()
-        return bool(self._topics)
+    def _publish(self, job: str, owner: str, message: _Message) -> None:
+        """To whoever may hear it. Most of the time of a burst of submits nobody listens at all."""
+        frames: list[bytes] | None = None
+        for outlet in (self._everything, self._of.get(owner)):
+            if outlet is not None and self._hears(outlet):
+                frames = frames or self._frames(job, message)
+                outlet.send(frames)
 
-    def _send(self, job: str, message: "_Message") -> None:
+    def _hears(self, outlet: Outlet) -> bool:
+        if not outlet.heard and outlet.news:
+            self._take(outlet)
+        return outlet.heard
+
+    def _frames(self, job: str, message: _Message) -> list[bytes]:
         header = events.EventHeader(
             v=PROTOCOL,
             epoch=self._epoch,
@@ -169,5 +190,17 @@ class Publisher:
             type=message.kind,
             job=job,
         )
-        # XPUB drops for a subscriber whose queue is full, so this never blocks
-        self.socket.send_multipart([job_topic(job, message.kind), encode(header), message.body], zmq.NOBLOCK)
+        return [job_topic(job, message.kind), encode(header), message.body]
+
+    def _outlets(self) -> tuple[Outlet, ...]:
+        return (self._everything, *self._of.values())
+
+    def _make_room(self) -> None:
+        if len(self._of) < MOST:
+            return
+        idle = next((name for name, outlet in self._of.items() if not (outlet.heard or outlet.news)), None)
+        if idle is None:
+            raise FetchdError(Code.BUSY, "too many users listen to events", retry_after=60.0)
+        outlet = self._of.pop(idle)
+        self.closed(outlet)
+        outlet.close()

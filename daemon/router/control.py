@@ -11,6 +11,7 @@ from typing import Any
 
 import zmq
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fetchd.daemon.service import sockets
 from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
@@ -18,6 +19,8 @@ from fetchd.protocol.control import REQUESTS, ErrorBody, ReplyHeader, RequestHea
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 from fetchd.protocol.frames import split_control
 from fetchd.protocol.version import PROTOCOL
+
+from .access import Access
 
 logger = logging.getLogger("fetchd")
 
@@ -29,7 +32,7 @@ MAX_TEXT = 4096
 
 
 class Caller(Struct, frozen=True):
-    """Who asked, and how to answer. `digest` is of the request's type and body."""
+    """Who asked (an `Asker` of `core.rights`), and how to answer. `digest` is of type and body."""
 
     route: bytes
     envelope: tuple[bytes, ...]
@@ -37,6 +40,7 @@ class Caller(Struct, frozen=True):
     req: str
     owner: str
     digest: bytes
+    admin: bool = False
 
 
 Handler = Callable[[Caller, Any], None]
@@ -49,11 +53,13 @@ class Control:
         self,
         context: "zmq.Context[Any]",
         path: Path,
+        access: Access,
         *,
         epoch: str,
         lineage: str,
         passed: int | None = None,
     ) -> None:
+        self._access = access
         self._passed = passed
         self._epoch = epoch
         self.lineage = lineage
@@ -109,13 +115,16 @@ class Control:
     def _handle(self, messages: list[zmq.Frame]) -> None:
         frames = [message.bytes for message in messages]
         route, rest = frames[0], frames[1:]
-        owner = messages[-1].get("User-Id") or ""
-        caller = Caller(route, (b"",) if rest and not rest[0] else (), "", "", str(owner), b"")
+        caller = Caller(route, (b"",) if rest and not rest[0] else (), "", "", "", b"")
         try:
             envelope, head, payload = split_control(rest)
             header = decode(head, RequestHeader)
             digest = hashlib.blake2b(header.type.encode() + b"\0" + payload, digest_size=16).digest()
-            caller = Caller(route, tuple(envelope), header.type, header.req, str(owner), digest)
+            caller = Caller(route, tuple(envelope), header.type, header.req, "", digest)
+            who = self._access.sender(messages[-1])
+            if who is None:
+                raise FetchdError(Code.DENIED)
+            caller = replace(caller, owner=who.owner, admin=who.admin)
             if header.v != PROTOCOL:
                 raise FetchdError(Code.UNSUPPORTED_VERSION, supported=[PROTOCOL])
             kind = REQUESTS.get(header.type)

@@ -1,6 +1,6 @@
 """What the handlers of requests have in common: their surroundings, look-ups by owner, and the view of a job.
 
-This is the one place where a request meets its caller's rights: everything is looked up by owner.
+What is found is what the caller may see (`core.rights`).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import msgspec
 
 from fetchd.daemon.core.core import Core
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.rights import Asker, may_see
 from fetchd.daemon.core.view import snapshot
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot
@@ -27,7 +28,6 @@ class Facts(msgspec.Struct, kw_only=True):
     state_dir: str
     started: int
     started_mono: int
-    events: str
 
 
 class Outside(msgspec.Struct, kw_only=True):
@@ -35,12 +35,15 @@ class Outside(msgspec.Struct, kw_only=True):
 
     `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path,
     IDs with secrets, error).
-    `resolve(key, directories, then)`: then({directory: (canonical, area)}, error).
-    `page(owner, query, then)`. `schemes()`: the URL schemes that have a transfer; slow at the first call.
+    `resolve(key, owner, directories, then)`: then({directory: (canonical, area)}, error).
+    `page(scope, query, then)`, `replay` alike. `events(caller)`: where to subscribe. `relative()`: whether
+    directories may be relative. `schemes()`: the URL schemes that have a transfer; slow at the first call.
     """
 
     lookup: Callable[..., None]
     resolve: Callable[..., None]
+    events: Callable[[Asker], str]
+    relative: Callable[[], bool]
     page: Callable[..., None]
     seq: Callable[[str], int]
     workspace: Callable[[Job], str]
@@ -114,7 +117,7 @@ class Desk:
         found = {}
         for job_id in ids:
             job = self.core.ledger.lookup(job_id, stored)
-            if job is not None and job.owner == caller.owner:
+            if job is not None and may_see(caller, job.owner):
                 found[job_id] = job
         return found
 

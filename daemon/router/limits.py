@@ -26,7 +26,7 @@ class Limits:
         host = None if body.host is None else _lane_host(body.host)
 
         def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
-            request = inputs.Request(caller.owner, caller.req, caller.digest, caller)
+            request = inputs.Request(caller.owner, caller.req, caller.digest, caller, caller.admin)
             self._desk.engine.feed(inputs.Limit(request, body.rate, tuple(body.ids), host, jobs))
 
         self._desk.look_up(caller, body.ids, [], known)

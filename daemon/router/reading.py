@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.rights import in_scope, scope
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
@@ -100,7 +101,7 @@ class Reading:
             self._desk.control.reply(caller, control.Page(jobs=kept, cursor=cursor))
 
         # what was acknowledged is on disk, so a page that is read now has it
-        self._desk.engine.after(lambda: self._desk.outside.page(caller.owner, body, page), caller)
+        self._desk.engine.after(lambda: self._desk.outside.page(scope(caller), body, page), caller)
 
     def _answer(
         self, caller: Caller, found: dict[str, Job], missing: Sequence[str], revision: int | None = None
@@ -129,11 +130,12 @@ class Reading:
                 desk.control.reply(caller, _fitting(answer))
 
         # what was published is on disk, so a replay that is read now has it
-        desk.engine.after(lambda: desk.outside.replay(caller.owner, body, replayed), caller)
+        desk.engine.after(lambda: desk.outside.replay(scope(caller), body, replayed), caller)
 
     def stats(self, caller: Caller, _body: control.Stats) -> None:
         desk, core = self._desk, self._desk.core
-        counts = core.ledger.counts
+        owner = scope(caller)
+        counts = core.ledger.counts_of(owner)
         ended = counts[State.COMPLETED] + counts[State.FAILED]
         body = control.Statistics(
             active=counts[State.RUNNING] + counts[State.PUBLISHING],
@@ -143,10 +145,10 @@ class Reading:
             failed=counts[State.FAILED],
             cancelled=counts[State.CANCELLED],
             success_rate=counts[State.COMPLETED] / ended if ended else None,
-            bytes=core.delivered,
-            speed=sum(run.speed or 0.0 for run in core.runs.values()),
+            bytes=core.delivered if owner is None else core.delivered_to.get(owner, 0),
+            speed=sum(run.speed or 0.0 for run in core.runs.values() if in_scope(owner, run.owner)),
             counts={str(state): number for state, number in counts.items()},
-            intents=len(core.intents),
+            intents=len(core.intents if owner is None else core.intents.of(owner)),
             uptime=(boot_time() - desk.facts.started_mono) / 1e6,
         )
         desk.engine.after(lambda: desk.control.reply(caller, body), caller)

@@ -9,8 +9,11 @@ import msgspec
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core
+from fetchd.daemon.core.gates import Gate
 from fetchd.daemon.core.intake import SCHEMES, Intake, check
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.rights import in_scope, may_govern, may_see, scope
+from fetchd.daemon.core.slot import Slot
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS, MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
@@ -29,6 +32,17 @@ from .waits import Waits
 
 HELD = 100
 """As many gates are told of in the status."""
+
+
+def _governed(handler: Handler) -> Handler:
+    """For admins only."""
+
+    def governed(caller: Caller, body: Any) -> None:
+        if not may_govern(caller):
+            raise FetchdError(Code.DENIED, "only an admin of the daemon may do this")
+        handler(caller, body)
+
+    return governed
 
 
 class Requests:
@@ -68,8 +82,8 @@ class Requests:
             "workspaces": staging.workspaces,
             "clean": staging.clean,
             "status": self.status,
-            "reload": self.reload,
-            "shutdown": self.shutdown,
+            "reload": _governed(self.reload),
+            "shutdown": _governed(self.shutdown),
         }
         control_socket.handlers.update({name: self._guarded(handler) for name, handler in handlers.items()})
 
@@ -93,7 +107,7 @@ class Requests:
 
     def refuse(self, command: commands.Refuse) -> None:
         assert isinstance(command.token, Caller)
-        error = FetchdError(command.code, command.message)
+        error = FetchdError(command.code, command.message, retry_after=command.retry_after)
         error.details = command.details
         self._control.refuse(command.token, error)
 
@@ -114,7 +128,7 @@ class Requests:
             revision=self._core.ledger.revision,
             owner=caller.owner,
             pid=os.getpid(),
-            events=facts.events,
+            events=self._outside.events(caller),
             features=[],
             max_message=MAX_MESSAGE,
             max_items=MAX_ITEMS,
@@ -124,10 +138,13 @@ class Requests:
     def submit(self, caller: Caller, body: control.Submit) -> None:
         key = self._facts.hash_key
         intakes = []
+        relative = self._outside.relative()
         for index, new in enumerate(body.jobs):
             try:
                 schemes = self._schemes((new.spec.url, *new.spec.mirrors))
-                intakes.append(check(new.id or new_correlation_id(), new.spec, key, schemes))
+                intakes.append(
+                    check(new.id or new_correlation_id(), new.spec, key, schemes, relative=relative)
+                )
             except FetchdError as error:
                 raise FetchdError(error.code, error.message, job=new.id, index=index) from None
 
@@ -145,7 +162,7 @@ class Requests:
 
         directories = {intake.directory for intake in intakes}
         # one caller's requests stay in order, and nobody waits for another's dead mount
-        self._outside.resolve(caller.route.hex(), directories, resolved)
+        self._outside.resolve(caller.route.hex(), caller.owner, directories, resolved)
 
     def _schemes(self, urls: Iterable[str]) -> frozenset[str]:
         """Plug-ins are looked for once somebody may want one."""
@@ -177,6 +194,11 @@ class Requests:
 
     def status(self, caller: Caller, _body: Status) -> None:
         facts, core = self._facts, self._core
+        owner = scope(caller)
+
+        def shown(slot: Slot) -> bool:
+            return owner is None or (slot.run is not None and in_scope(owner, slot.run.owner))
+
         workers = [
             WorkerStatus(
                 slot=slot.index,
@@ -188,8 +210,8 @@ class Requests:
                 if slot.filled
                 else "empty",
                 pid=self._outside.worker_pid(slot.index, slot.incarnation) if slot.filled else None,
-                job=slot.run.job if slot.run else None,
-                **self._outside.usage(slot.index, slot.incarnation),
+                job=slot.run.job if slot.run and shown(slot) else None,
+                **(self._outside.usage(slot.index, slot.incarnation) if shown(slot) else {}),
             )
             for slot in core.pool.slots
         ]
@@ -202,10 +224,10 @@ class Requests:
             state_dir=facts.state_dir,
             started=facts.started,
             draining=core.draining,
-            sockets={"control": self._control.endpoint, "events": facts.events},
+            sockets={"control": self._control.endpoint, "events": self._outside.events(caller)},
             sandbox=self._outside.sandbox(),
             workers=workers,
-            counts={str(state): number for state, number in core.ledger.counts.items()},
+            counts={str(state): number for state, number in core.ledger.counts_of(owner).items()},
             loop_p99=self._loop.percentile(0.99),
             held=[
                 Held(
@@ -215,7 +237,7 @@ class Requests:
                     since=gate.since,
                     detail=gate.detail,
                 )
-                for gate in islice(core.gates, HELD)
+                for gate in islice((gate for gate in core.gates if _concerns(caller, gate)), HELD)
             ],
         )
         self._engine.after(lambda: self._control.reply(caller, answer), caller)
@@ -235,4 +257,10 @@ class Requests:
 
     @staticmethod
     def _request(caller: Caller) -> inputs.Request:
-        return inputs.Request(caller.owner, caller.req, caller.digest, caller)
+        return inputs.Request(caller.owner, caller.req, caller.digest, caller, caller.admin)
+
+
+def _concerns(caller: Caller, gate: Gate) -> bool:
+    """Whether a gate is told of: one of a host or a file system shows what others fetch, and where to."""
+    own = gate.key.kind == "owner" and may_see(caller, gate.key.name)
+    return own or gate.key.kind == "daemon" or may_govern(caller)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.core.rights import may_govern, may_touch
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS
 from fetchd.protocol.errors import Code, FetchdError
@@ -94,9 +95,10 @@ class Staging:
 
             def known(stored: dict[str, Job], _paths: dict[str, str]) -> None:
                 everyone = {i: job for i in ids if (job := desk.core.ledger.lookup(i, stored)) is not None}
-                mine = {i: job for i, job in everyone.items() if job.owner == caller.owner}
-                # what belongs to somebody else's job is neither shown nor an orphan
-                then([item for item in found if item.job in mine or item.job not in everyone], mine)
+                mine = {i: job for i, job in everyone.items() if may_touch(caller, job)}
+                # what belongs to somebody else's job is neither shown nor an orphan; those are the admins'
+                orphans = may_govern(caller)
+                then([i for i in found if i.job in mine or (orphans and i.job not in everyone)], mine)
 
             desk.look_up(caller, ids, [], known, stored=False)
 

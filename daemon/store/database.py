@@ -163,18 +163,9 @@ class Database(Rows):
         active = self._jobs(
             "SELECT {} FROM jobs INDEXED BY jobs_active WHERE state IN ('running', 'publishing') ORDER BY seq"
         )
-        counts: dict[State, int] = {}
-        for table in ("jobs", "history"):
-            for state, count in self.connection.execute(
-                f"SELECT state, count(*) FROM {table} GROUP BY state"
-            ):
-                counts[State(state)] = counts.get(State(state), 0) + count
         one = self.connection.execute(
             "SELECT coalesce((SELECT max(revision) FROM events), 0),"
             " max(coalesce((SELECT max(seq) FROM jobs), 0), coalesce((SELECT max(seq) FROM history), 0))"
-        ).fetchone()
-        (delivered,) = self.connection.execute(
-            "SELECT coalesce(sum(size), 0) FROM history WHERE state = 'completed'"
         ).fetchone()
         intents = tuple(
             msgspec.convert(dict(zip(Intent.__struct_fields__, row, strict=True)), Intent, strict=False)
@@ -185,8 +176,9 @@ class Database(Rows):
             for kind, name, reason, since, until, detail in self.connection.execute("SELECT * FROM gates")
         )
         return Loaded(
-            active=tuple(active), gates=gates, counts=counts, revision=one[0], seq=one[1], intents=intents,
-            delivered=delivered, limits=tuple(self.connection.execute("SELECT kind, name, rate FROM limits")),
+            active=tuple(active), gates=gates, revision=one[0], seq=one[1], intents=intents,
+            limits=tuple(self.connection.execute("SELECT kind, name, rate FROM limits")),
+            **upkeep.totals(self.connection),
         )  # fmt: skip
 
     def _sweep_secrets(self) -> None:

@@ -46,10 +46,10 @@ Place = tuple[int, str, int]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of jobs or a replay of events, for one owner."""
+    """A page of jobs or a replay of events: of one owner, or (None) of all."""
 
     token: int
-    owner: str
+    owner: str | None
     page: control.List | None = None
     replay: control.Replay | None = None
 
@@ -97,15 +97,15 @@ def answer(connection: sqlite3.Connection, question: Question) -> dict[str, Any]
         connection.execute("COMMIT")
 
 
-def replay(connection: sqlite3.Connection, owner: str, query: control.Replay) -> dict[str, Any]:
+def replay(connection: sqlite3.Connection, owner: str | None, query: control.Replay) -> dict[str, Any]:
     """Lifecycle events after a revision; `oldest` is the first one that is still kept, of whoever."""
     oldest, newest = connection.execute(
         "SELECT (SELECT min(revision) FROM events), (SELECT max(revision) FROM events)"
     ).fetchone()
     rows = connection.execute(
-        "SELECT revision, time, kind, job, body FROM events WHERE revision > ? AND owner = ?"
+        "SELECT revision, time, kind, job, body FROM events WHERE revision > ? AND (owner = ? OR ?)"
         " ORDER BY revision LIMIT ?",
-        (query.since, owner, query.limit + 1),
+        (query.since, owner, owner is None, query.limit + 1),
     ).fetchall()
     more = len(rows) > query.limit
     events = [
@@ -116,7 +116,7 @@ def replay(connection: sqlite3.Connection, owner: str, query: control.Replay) ->
     return {"events": events, "revision": reached, "more": more, "oldest": oldest or 0}
 
 
-def page(connection: sqlite3.Connection, owner: str, query: control.List) -> dict[str, Any]:
+def page(connection: sqlite3.Connection, owner: str | None, query: control.List) -> dict[str, Any]:
     """The newest `limit` jobs that match, live and finished together, by revision.
 
     States are matched as they are shown. A page may be short, and still have a cursor, where gates make
@@ -157,18 +157,19 @@ def _workspace(job: Job) -> str | None:
 
 
 def _find(
-    connection: sqlite3.Connection, owner: str, query: control.List, states: set[State]
+    connection: sqlite3.Connection, owner: str | None, query: control.List, states: set[State]
 ) -> tuple[list[Place], int | None]:
     """Where the jobs of a page are, the newest revision first, and the cursor of the next page.
 
-    Every state of every table is a stream in the order of an index, and the streams are merged. Filters that
+    Every state of every owner is a stream in the order of an index, and the streams are merged. Filters that
     no index serves look at `SCAN` rows a page at most, so that one client's question never keeps the others
     from theirs for long; the page is short then.
     """
     streams = []
     for state in sorted(states):
         table = "history" if state in TERMINAL else "jobs"
-        streams.append(connection.execute(*_stream(connection, table, state, owner, query)))
+        for one in _owners(connection, table) if owner is None else [owner]:
+            streams.append(connection.execute(*_stream(connection, table, state, one, query)))
     found: list[Place] = []
     rows = merge(*streams, key=lambda row: -row[0])
     for scanned, (revision, table, seq, labels, changed, job_id) in enumerate(rows, 1):
@@ -179,6 +180,16 @@ def _find(
         if scanned == SCAN:
             return found, revision
     return found, None
+
+
+def _owners(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Everybody who has jobs, by as many steps in an index as there are owners."""
+    query = (
+        f"WITH RECURSIVE o(name) AS (SELECT min(owner) FROM {table} UNION ALL SELECT"
+        f" (SELECT min(owner) FROM {table} WHERE owner > o.name) FROM o WHERE o.name IS NOT NULL)"
+        " SELECT name FROM o WHERE name IS NOT NULL"
+    )
+    return [name for (name,) in connection.execute(query)]
 
 
 def _stream(
@@ -244,7 +255,7 @@ class Reader:
 
     def ask(
         self,
-        owner: str,
+        owner: str | None,
         deliver: Deliver,
         *,
         page: control.List | None = None,

@@ -4,6 +4,10 @@ Used by `database` alone.
 """
 
 import sqlite3
+from collections import Counter
+from typing import Any
+
+from fetchd.protocol.job import State
 
 REPLY_LIFE = 600_000_000
 """Replies are kept this long, in µs."""
@@ -57,3 +61,24 @@ def rebase_clocks(connection: sqlite3.Connection, boot_id: str, mono: int, wall:
         # how long was left of these is not known any more
         connection.execute("DELETE FROM gates WHERE until IS NOT NULL")
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot_id', ?)", (boot_id,))
+
+
+def totals(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The counters that the core begins with: jobs by state and owner, and what was delivered."""
+    owned: dict[str, dict[State, int]] = {}
+    for table in ("jobs", "history"):
+        query = f"SELECT owner, state, count(*) FROM {table} GROUP BY owner, state"
+        for owner, state, count in connection.execute(query):
+            of_owner = owned.setdefault(owner, {})
+            of_owner[State(state)] = of_owner.get(State(state), 0) + count
+    counts: Counter[State] = Counter()
+    for of_owner in owned.values():
+        counts.update(of_owner)
+    query = "SELECT coalesce(sum(size), 0) FROM history WHERE state = 'completed'"
+    (delivered,) = connection.execute(query).fetchone()
+    delivered_to = dict.fromkeys(owned, delivered)
+    if len(owned) > 1:
+        # no index has it: not to be paid for where there is one owner
+        query = "SELECT owner, sum(size) FROM history WHERE state = 'completed' GROUP BY owner"
+        delivered_to = dict(connection.execute(query))
+    return {"counts": dict(counts), "owned": owned, "delivered": delivered, "delivered_to": delivered_to}

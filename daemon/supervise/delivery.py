@@ -12,6 +12,7 @@ from fetchd.protocol.errors import Code, FetchdError
 from . import publish
 from .area import Areas
 from .helpers import Helpers
+from .modes import BY_UMASK, Modes
 from .workspace import LostError, Seal, Workspaces
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ logger = logging.getLogger("fetchd")
 
 
 class Delivery:
-    """`reserved` asks the store which names in a directory live jobs have taken."""
+    """`reserved` asks the store which names in a directory live jobs have taken. `modes()` may change."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class Delivery:
         areas: Areas,
         reserved: Callable[[str, tuple[str, ...], Reserved], None],
         feed: Callable[[inputs.Input], None],
+        modes: Callable[[], Modes] = lambda: BY_UMASK,
     ) -> None:
         self._helpers = helpers
         self._workspaces = workspaces
         self._areas = areas
         self._reserved = reserved
         self._feed = feed
+        self._modes = modes
 
     def probe(self, command: commands.ProbeName) -> None:
         """Which of the names are taken: by live jobs as the store knows them, and in the directory."""
@@ -46,7 +49,7 @@ class Delivery:
             held = (
                 frozenset()
                 if error is not None
-                else frozenset(n for n, owner in rows.items() if owner != job.id)
+                else frozenset(n for n, holder in rows.items() if holder != job.id)
             )
             self._run(
                 job,
@@ -64,12 +67,16 @@ class Delivery:
         def sealed(seal: Seal) -> inputs.Input:
             return inputs.Sealed(job.id, job.attempt, seal.size, seal.inode, seal.mtime_ns)
 
-        self._run(job, lambda: self._workspaces.seal(job, command.size), sealed)
+        self._run(job, lambda: self._workspaces.seal(job, command.size, self._modes()), sealed)
 
     def publish(self, command: commands.Publish) -> None:
         """Put it under its final name."""
         job = command.job
-        self._run(job, lambda: publish.publish(job), lambda _none: inputs.Published(job.id, job.attempt))
+        self._run(
+            job,
+            lambda: publish.publish(job, self._modes()),
+            lambda _none: inputs.Published(job.id, job.attempt),
+        )
 
     def clean(self, command: commands.Clean) -> None:
         """Delete the workspace, and the area if it was the last one there."""

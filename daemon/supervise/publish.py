@@ -15,6 +15,7 @@ from fetchd.daemon.core.job import Job
 from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
+from .modes import BY_UMASK, Modes
 from .mounts import same_mount
 from .workspace import LostError, home, opened
 
@@ -31,7 +32,7 @@ def taken(directory: str, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name for name in names if os.path.lexists(os.path.join(directory, name)))
 
 
-def publish(job: Job) -> None:
+def publish(job: Job, modes: Modes = BY_UMASK) -> None:
     """Publish the sealed file of a job, or find that this was done before a crash or a fault.
 
     Raises `FetchdError` with `exists` or a code of `faults`; `LostError` where neither the workspace nor the
@@ -41,7 +42,7 @@ def publish(job: Job) -> None:
     assert path is not None, "a file is published under a reserved name"
     source = os.path.join(home(job), "data")
     try:
-        _make_parents(job.directory, job.umask)
+        _make_parents(job.directory, modes.of_directory(job.umask))
         if _is_linked(source, path, job):
             # a crash between link and unlink
             os.unlink(source)
@@ -54,7 +55,8 @@ def publish(job: Job) -> None:
                         raise FetchdError(
                             Code.IO_ERROR, "the finished file was changed before it was published"
                         )
-                    _move(source, path, replace=job.if_exists == "overwrite", sealed=job)
+                    modes.inherit(fd, job.directory)
+                    _move(source, path, job.if_exists == "overwrite", job, modes)
             except LostError:
                 if not _is_ours(path, job):
                     raise
@@ -64,7 +66,7 @@ def publish(job: Job) -> None:
         raise _refusal(error, path) from None
 
 
-def _move(source: str, path: str, *, replace: bool, sealed: Job) -> None:
+def _move(source: str, path: str, replace: bool, sealed: Job, modes: Modes) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         raise FetchdError(Code.EXISTS, f"{path} is a directory")
     try:
@@ -72,7 +74,7 @@ def _move(source: str, path: str, *, replace: bool, sealed: Job) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_over(source, path, replace=replace, sealed=sealed)
+        _copy_over(source, path, replace, sealed, modes)
 
 
 def _rename(source: str, path: str, *, replace: bool, sealed: Job) -> None:
@@ -112,7 +114,7 @@ def _rename_new(source: str, path: str, sealed: Job) -> None:
         os.unlink(source)
 
 
-def _copy_over(source: str, path: str, *, replace: bool, sealed: Job) -> None:
+def _copy_over(source: str, path: str, replace: bool, sealed: Job, modes: Modes) -> None:
     """Copy to a hidden file beside the target, sync, rename. Its time stamp says whose it is."""
     if not replace and _is_ours(path, sealed, moved=True):
         # done before a crash, or before the directory could not be synced
@@ -128,7 +130,7 @@ def _copy_over(source: str, path: str, *, replace: bool, sealed: Job) -> None:
         with open(source, "rb") as reading, open(hidden, "xb") as writing:
             shutil.copyfileobj(reading, writing, 1 << 20)
             writing.flush()
-            os.fchmod(writing.fileno(), 0o666 & ~sealed.umask)
+            os.fchmod(writing.fileno(), modes.of_file(sealed.umask))
             os.utime(writing.fileno(), ns=(sealed.mtime_ns, sealed.mtime_ns))
             os.fsync(writing.fileno())
         _rename(hidden, path, replace=replace, sealed=sealed)
@@ -170,7 +172,7 @@ def _is_ours(path: str, job: Job, *, moved: bool = False) -> bool:
     return same and (moved or found.st_ino == job.inode or not same_mount(job.area, path))
 
 
-def _make_parents(directory: str, umask: int) -> None:
+def _make_parents(directory: str, mode: int) -> None:
     """Make the directory and what is missing above it, and sync every parent that got a new entry."""
     missing: list[str] = []
     path = directory
@@ -185,7 +187,7 @@ def _make_parents(directory: str, umask: int) -> None:
     for part in reversed(missing):
         try:
             os.mkdir(part)
-            os.chmod(part, 0o777 & ~umask)
+            os.chmod(part, mode)
         except FileExistsError:
             # another job was quicker; what else it may be shows in the next step
             pass

@@ -24,6 +24,8 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.mailbox import Validator
 
+from .modes import BY_UMASK, Modes
+
 DAY = 86_400_000_000
 
 
@@ -147,7 +149,7 @@ class Workspaces:
         del self._rooms[job.id]
         self._left(inside)
 
-    def seal(self, job: Job, size: int) -> Seal:
+    def seal(self, job: Job, size: int, modes: Modes = BY_UMASK) -> Seal:
         """Take a finished file from its worker, check it, and make sure that it is on the disk."""
         self._check(job.area)
         self.retrieve(job)
@@ -157,7 +159,7 @@ class Workspaces:
                 raise FetchdError(
                     Code.IO_ERROR, f"the file has {found.st_size} bytes, the worker said {size}"
                 )
-            os.fchmod(fd, 0o666 & ~job.umask)
+            os.fchmod(fd, modes.of_file(job.umask))
             if job.options.keep_time and 0 < job.modified <= _latest():
                 os.utime(fd, ns=(job.modified * 1000, job.modified * 1000))
                 found = os.fstat(fd)

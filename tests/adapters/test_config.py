@@ -1,12 +1,13 @@
 """The configuration: file and environment, and every mistake told with its place."""
 
+import grp
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from fetchd.daemon import config as module
-from fetchd.daemon.config import Config, ConfigError, ca_bundle, load
+from fetchd.daemon.config import Config, ConfigError, ca_bundle, groups, load, modes
 
 NOWHERE = {"XDG_CONFIG_HOME": "/nowhere"}
 
@@ -109,3 +110,37 @@ def test_every_setting_is_in_the_readme() -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     missing = [field.name for field in msgspec.structs.fields(Config) if f"`{field.name}`" not in readme]
     assert not missing
+
+
+def test_who_else_may_use_it() -> None:
+    name, gid = next((entry.gr_name, entry.gr_gid) for entry in grp.getgrall() if entry.gr_gid)
+    assert groups(Config()) == (None, None)
+    assert groups(Config(group=name)) == (gid, None)
+    assert groups(Config(admin_group=name)) == (None, gid)
+    try:
+        usual = grp.getgrnam("fetchd").gr_gid
+    except KeyError:
+        usual = None
+    assert groups(Config(system=True)) == (usual, None)
+    assert groups(Config(system=True, group="")) == (None, None)
+    for made in (Config(group="no-such-group"), Config(admin_group="no-such-group")):
+        with pytest.raises(ConfigError, match="no-such-group"):
+            groups(made)
+
+
+def test_modes_of_files() -> None:
+    assert modes(Config()) == (None, None)
+    assert modes(Config(system=True)) == (0o640, 0o2750)
+    assert modes(Config(file_mode="600", dir_mode="0700", system=True)) == (0o600, 0o700)
+    for wrong in ("9", "rw", "0o640", "06400"):
+        with pytest.raises(ConfigError):
+            load(None, {**NOWHERE, "FETCHD_FILE_MODE": wrong})
+
+
+def test_roots(file: Path) -> None:
+    file.write_text('roots = ["/srv/{user}", "/data"]')
+    assert load(file, {}).roots == ("/srv/{user}", "/data")
+    assert load(file, {"FETCHD_ROOTS": "/a /b"}).roots == ("/a", "/b")
+    file.write_text('roots = ["here"]')
+    with pytest.raises(ConfigError):
+        load(file, {})

@@ -8,6 +8,7 @@ import msgpack
 import pytest
 import zmq
 
+from fetchd.daemon.router.access import Access
 from fetchd.daemon.router.control import Caller, Control
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import MAX_MESSAGE, encode
@@ -24,8 +25,9 @@ class Desk:
 
     def __init__(self, directory: Path) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
-        self.authorizer = Authorizer(self.context, lambda _pid: False)
-        self.control = Control(self.context, directory / "control", epoch="e", lineage="l")
+        access = Access(lambda _pid: False)
+        self.authorizer = Authorizer(self.context, access)
+        self.control = Control(self.context, directory / "control", access, epoch="e", lineage="l")
         self.client: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         self.client.setsockopt(zmq.LINGER, 0)
         self.client.connect(self.control.endpoint)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.wait import Deadline
 
 from fetchd.daemon.core import inputs
+from fetchd.daemon.router.access import Access, Who
 from fetchd.daemon.router.loop import Loop, boot_time
 from fetchd.daemon.router.mailbox import Mailboxes
 from fetchd.daemon.router.zap import Authorizer
@@ -36,7 +37,8 @@ class Post:
         self.context: zmq.Context[Any] = zmq.Context()
         self.loop = Loop()
         self.boxes = Mailboxes(self.context, self.loop, directory)
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.workers)
+        self.access = Access(lambda pid: pid in self.workers)
+        self.authorizer = Authorizer(self.context, self.access)
         self.loop.add(self.authorizer.socket, self.authorizer.take)
         self.workers: set[int] = set()
         self.heard: list[object] = []
@@ -306,16 +308,16 @@ def heard_from(post: Post, door: "zmq.Socket[bytes]", uid: int, *, worker: bool)
     """The user that a process counts as, or None where its message does not come."""
     endpoint = door.LAST_ENDPOINT
     name = endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
-    verdicts: list[str | None] = []
-    real = post.authorizer._owner
+    verdicts: list[Who | None] = []
+    real = post.access.connects
 
-    def noting(domain: bytes, address: str) -> str | None:
+    def noting(domain: str, address: str) -> Who | None:
         if worker:
             post.workers.add(int(address.split(":")[3]))
         verdicts.append(real(domain, address))
         return verdicts[-1]
 
-    post.authorizer._owner = noting  # type: ignore[method-assign]
+    post.access.connects = noting  # type: ignore[method-assign]
     command = [sys.executable, "-c", CLIENT, name.rstrip("\0"), str(uid), "hello"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         found: list[str] = []
@@ -368,4 +370,4 @@ def test_other_users_are_kept_out(
     "address", ["", "127.0.0.1", "localhost:x:0:1", "localhost:0:0", "a:b:c:d:e", "::::"]
 )
 def test_addresses_that_say_nothing(post: Post, address: str) -> None:
-    assert post.authorizer._owner(b"control", address) is None
+    assert post.access.connects("control", address) is None

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,15 @@ import pytest
 import zmq
 
 from fetchd.daemon.core.commands import Event, Progress
+from fetchd.daemon.events import outlet
 from fetchd.daemon.events import publisher as module
+from fetchd.daemon.events.outlet import Outlet
 from fetchd.daemon.events.publisher import Publisher
+from fetchd.daemon.router.access import Access, Who
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import encode
+from fetchd.protocol.errors import FetchdError
+from fetchd.protocol.events import WorkerUsage
 
 from .store_jobs import job
 
@@ -30,18 +35,21 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
-        self.authorizer = Authorizer(self.context, lambda _pid: False)
+        self.authorizer = Authorizer(self.context, Access(lambda _pid: False))
         self.publisher = Publisher(self.context, directory / "events", "epoch")
+        self.outlets: dict[str, tuple[Outlet, Callable[[], None]]] = {}
+        self.publisher.opened = lambda made, take: self.outlets.update({made.endpoint: (made, take)})
+        self.publisher.closed = lambda gone: self.outlets.pop(gone.endpoint) and None
         self.subscribers: list[zmq.Socket[bytes]] = []
         self.revision = 0
 
-    def subscriber(self, *topics: bytes) -> "zmq.Socket[bytes]":
-        """A subscriber whose subscriptions have been looked at."""
+    def subscriber(self, *topics: bytes, at: str = "") -> "zmq.Socket[bytes]":
+        """A subscriber whose subscriptions have been looked at; to everything, or `at` an endpoint."""
         socket: zmq.Socket[bytes] = self.context.socket(zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, 5000)
         socket.setsockopt(zmq.RCVHWM, 100_000)
-        socket.connect(self.publisher.endpoint)
+        socket.connect(at or self.publisher.endpoint)
         self.subscribers.append(socket)
         for topic in (*topics, b"sys."):
             socket.subscribe(topic)
@@ -55,6 +63,9 @@ class Stage:
         poller.register(self.authorizer.socket, zmq.POLLIN)
         poller.register(self.publisher.socket, zmq.POLLIN)
         poller.register(socket, zmq.POLLIN)
+        outlets = {each.socket: take for each, take in self.outlets.values()}
+        for one in outlets:
+            poller.register(one, zmq.POLLIN)
         while time.monotonic() < until:
             ready = dict(poller.poll(20))
             if self.authorizer.socket in ready:
@@ -64,18 +75,23 @@ class Stage:
             self.publisher.heartbeat(0)
             if socket.poll(20):
                 # libzmq knows of a subscription before it has told
-                self.publisher.take()
+                for take in (self.publisher.take, *outlets.values()):
+                    take()
                 return
         raise TimeoutError("the subscriber hears nothing")
 
-    def announce(self, name: str, kind: str = "queued", *, later: int = 0) -> None:
+    def announce(self, name: str, kind: str = "queued", *, later: int = 0, owner: str = "uid:1") -> None:
         """A lifecycle event; `later`: µs after the job was created."""
         self.revision += 1
-        one = job(1, id=name, revision=self.revision)
+        one = job(1, id=name, revision=self.revision, owner=owner)
         self.publisher.announce(Event(self.revision, kind, one.created + later, one), BODY)
 
-    def progress(self, name: str, on_hand: int = 1) -> None:
-        self.publisher.progress(Progress(name, 1, on_hand, None, None))
+    def progress(self, name: str, on_hand: int = 1, owner: str = "uid:1") -> None:
+        self.publisher.progress(Progress(name, 1, on_hand, None, None, owner))
+
+    def endpoint_of(self, owner: str) -> str:
+        """Where somebody who is no admin may listen."""
+        return self.publisher.endpoint_of(Who(owner, admin=False))
 
     def close(self) -> None:
         for socket in self.subscribers:
@@ -163,7 +179,7 @@ def test_numbers_never_go_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_flood_of_subscriptions_leaves_the_others_their_turn(stage: Stage) -> None:
     socket = stage.subscriber()
-    for number in range(5 * module.AT_ONCE):
+    for number in range(5 * outlet.AT_ONCE):
         socket.subscribe(f"job.{number}.".encode())
     assert stage.publisher.socket.poll(5000)
     taken: list[int] = []
@@ -177,10 +193,69 @@ def test_a_flood_of_subscriptions_leaves_the_others_their_turn(stage: Stage) -> 
             taken.append(1)
             return frame
 
-    stage.publisher.socket = Counting()
+    stage.publisher._everything.socket = Counting()
     stage.publisher.take()
-    stage.publisher.socket = real
-    assert len(taken) <= module.AT_ONCE
+    stage.publisher._everything.socket = real
+    assert len(taken) <= outlet.AT_ONCE
+
+
+ONE = f"uid:{os.geteuid()}"
+"""An owner whose socket this process may subscribe to. It is an admin, and may subscribe to all."""
+
+
+def test_an_owner_hears_of_their_own_jobs_with_the_same_numbers(stage: Stage) -> None:
+    assert stage.publisher.endpoint_of(Who(ONE, admin=True)) == stage.publisher.endpoint
+    places = [stage.endpoint_of(owner) for owner in (ONE, "uid:7", ONE)]
+    assert places[0] == places[2]
+    assert len({*places, stage.publisher.endpoint}) == 3
+    everything = stage.subscriber(b"job.")
+    mine, others = (stage.subscriber(b"job.", at=place) for place in places[:2])
+    for name, owner in (("a", ONE), ("b", "uid:7")):
+        stage.announce(name, owner=owner)
+        stage.progress(name, owner=owner)
+    told = {name: [(name, "queued", 1), (name, "progress", 2)] for name in "ab"}
+    assert heard(mine) == told["a"]
+    assert heard(others) == told["b"]
+    assert heard(everything) == told["a"] + told["b"]
+    # last values too
+    assert heard(stage.subscriber(b"job.b.", at=places[0])) == []
+    assert heard(stage.subscriber(b"job.b.", at=places[1])) == told["b"]
+    assert heard(stage.subscriber(b"job.b.")) == told["b"]
+
+
+def test_what_workers_take_is_for_admins(stage: Stage) -> None:
+    """It shows when others' jobs are busy. A heartbeat after it tells that nothing more comes."""
+    everything, one = stage.subscriber(), stage.subscriber(at=stage.endpoint_of("uid:1"))
+    usage = WorkerUsage(slot=0, memory=1, cpu=0.5)
+    stage.publisher.metrics([usage], 7)
+    stage.publisher.heartbeat(7)
+    assert of_system(everything, 7) == ["metrics", "heartbeat"]
+    assert of_system(one, 7) == ["heartbeat"]
+
+
+def of_system(socket: "zmq.Socket[bytes]", revision: int) -> list[str]:
+    """The kinds of what is told of the daemon at a revision, up to a heartbeat."""
+    found: list[str] = []
+    while "heartbeat" not in found:
+        header = msgpack.unpackb(socket.recv_multipart()[1])
+        if header["revision"] == revision:
+            found.append(header["type"])
+    return found
+
+
+def test_sockets_of_owners_are_bounded_in_number(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that nobody listens to make way, others do not."""
+    monkeypatch.setattr(module, "MOST", 2)
+    first = stage.endpoint_of("uid:1")
+    stage.subscriber(b"job.", at=stage.endpoint_of("uid:2"))
+    third = stage.endpoint_of("uid:3")
+    assert first not in stage.outlets
+    assert not Path(first.removeprefix("ipc://")).exists()
+    stage.subscriber(b"job.", at=third)
+    with pytest.raises(FetchdError) as caught:
+        stage.endpoint_of("uid:4")
+    assert caught.value.code == "busy"
+    assert stage.endpoint_of("uid:3") == third
 
 
 SUBSCRIBER = """

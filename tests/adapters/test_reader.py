@@ -19,6 +19,7 @@ from support.wait import Deadline, process_exit
 
 from fetchd.daemon.core.commands import SaveGate
 from fetchd.daemon.core.gates import Gate, GateKey
+from fetchd.daemon.router.access import Access
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.daemon.store import reader as module
 from fetchd.daemon.store.database import Database
@@ -35,7 +36,7 @@ def db() -> Iterator[Database]:
         yield made
 
 
-def ask(connection: sqlite3.Connection, owner: str = "uid:1", **query: Any) -> dict[str, Any]:
+def ask(connection: sqlite3.Connection, owner: str | None = "uid:1", **query: Any) -> dict[str, Any]:
     return answer(connection, Question(token=1, owner=owner, page=control.List(**query)))
 
 
@@ -110,6 +111,25 @@ def test_states_are_matched_as_they_are_shown(db: Database) -> None:
     assert pages(connection, states=[State.PAUSED]) == ["job-3", "job-2"]
     assert pages(connection, states=[State.QUEUED]) == ["job-1"]
     assert [entry["state"] for entry in ask(connection)["jobs"]] == ["paused", "paused", "queued"]
+    connection.close()
+
+
+def test_an_admin_has_the_jobs_and_events_of_everybody(db: Database) -> None:
+    rows = [
+        job(seq, state, owner=f"uid:{seq % 3}")
+        for seq, state in enumerate([State.QUEUED, State.FAILED, State.RUNNING, State.COMPLETED] * 5, 1)
+    ]
+    db.apply([*saved(rows), *(event(row.revision, row) for row in rows)])
+    connection = reading(db.path)
+    everybody = [f"job-{seq}" for seq in range(20, 0, -1)]
+    for limit in (3, 100):
+        assert pages(connection, owner=None, limit=limit) == everybody
+    queued = [f"job-{seq}" for seq in (17, 13, 9, 5, 1)]
+    assert pages(connection, owner=None, states=[State.QUEUED], limit=2) == queued
+    assert pages(connection, owner=None, prefix="job-1") == [i for i in everybody if i.startswith("job-1")]
+    for owner, number in ((None, 20), ("uid:1", 7), ("uid:5", 0)):
+        replay = Question(token=1, owner=owner, replay=control.Replay(since=0))
+        assert len(answer(connection, replay)["events"]) == number
     connection.close()
 
 
@@ -188,7 +208,7 @@ class Helper:
         self.database = str(database.path)
         self.context: zmq.Context[Any] = zmq.Context()
         self.workers: set[int] = set()
-        self.authorizer = Authorizer(self.context, lambda pid: pid in self.workers)
+        self.authorizer = Authorizer(self.context, Access(lambda pid: pid in self.workers))
         self.reader = Reader(self.context, directory, self.start)
         self.started: list[subprocess.Popen[bytes]] = []
         self.holds = False

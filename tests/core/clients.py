@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .simulator import Simulation
 
 OWNER = "uid:1"
+ADMIN = "uid:0"
 OUTCOMES: dict[str, set[State | None]] = {
     "cancel": {State.CANCELLED},
     "pause": {State.PAUSED},
@@ -41,7 +42,7 @@ class Ask:
 
     @property
     def request(self) -> inputs.Request:
-        return inputs.Request(self.owner, self.req, self.text.encode(), self)
+        return inputs.Request(self.owner, self.req, self.text.encode(), self, self.owner == ADMIN)
 
 
 @dataclass

@@ -110,7 +110,7 @@ def one_by_one(sim: Simulation, rng: Random, jobs: int) -> None:
     if rng.random() < 0.7:
         ids = [rng.choice(sorted(sim.truth))] if sim.truth else ids
     owner = sim.truth[ids[0]].owner if ids[0] in sim.truth else rng.choice(OWNERS)
-    clients.verb(sim, verb, *ids, owner=owner)
+    clients.verb(sim, verb, *ids, owner=clients.ADMIN if rng.random() < 0.1 else owner)
 
 
 def in_bulk(sim: Simulation, rng: Random) -> None:
@@ -121,9 +121,9 @@ def in_bulk(sim: Simulation, rng: Random) -> None:
 def limit(sim: Simulation, rng: Random, jobs: int, lanes: int) -> None:
     rate, number = rng.choice([None, 1, 10, 5000]), rng.randrange(3)
     if number == 0:
-        clients.limit(sim, rate)
+        clients.limit(sim, rate, owner=clients.ADMIN)
     elif number == 1:
-        clients.limit(sim, rate, host=f"h{rng.randrange(lanes)}.test")
+        clients.limit(sim, rate, host=f"h{rng.randrange(lanes)}.test", owner=clients.ADMIN)
     else:
         clients.limit(sim, rate, *{f"j{rng.randrange(jobs)}" for _ in range(2)}, owner=rng.choice(OWNERS))
 

@@ -1,5 +1,6 @@
 """Short ways to make what the tests of the core are about."""
 
+from random import Random
 from typing import Any
 
 from fetchd.daemon.core import inputs
@@ -46,8 +47,10 @@ def intake(
     )  # fmt: skip
 
 
-def request(req: str = "r1", owner: str = "uid:1", digest: bytes = b"d") -> inputs.Request:
-    return inputs.Request(owner, req, digest, token=(owner, req))
+def request(
+    req: str = "r1", owner: str = "uid:1", digest: bytes = b"d", *, admin: bool = False
+) -> inputs.Request:
+    return inputs.Request(owner, req, digest, (owner, req), admin)
 
 
 def submit(*jobs: Intake, req: str = "", **fields: Any) -> inputs.Submit:
@@ -82,6 +85,15 @@ def new_core(
     return core, commands
 
 
+def choose_quotas(rng: Random) -> dict[str, int]:
+    """Limits of what each owner may take."""
+    return {
+        "max_queued": rng.choice([0, 0, 5]),
+        "max_running": rng.choice([0, 0, 1]),
+        "max_in_flight": rng.choice([0, 0, 600]),
+    }
+
+
 def of(commands: list[Command], kind: type) -> list[Any]:
     """The commands of one type."""
     return [command for command in commands if type(command) is kind]
@@ -109,8 +121,8 @@ def failed(code: Code, job_id: str = "job", attempt: int = 1, kept: int = 0, **f
 
 
 def limit(rate: int | None, *ids: str, host: str | None = None, **fields: Any) -> inputs.Limit:
-    """A request for a limit of speed."""
-    asked = request(fields.pop("req", f"l-{rate}-{ids}-{host}"))
+    """A request for a limit of speed; of an admin where it is for everybody."""
+    asked = request(fields.pop("req", f"l-{rate}-{ids}-{host}"), admin=not ids)
     return inputs.Limit(asked, rate, ids, host, **fields)
 
 

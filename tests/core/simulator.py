@@ -21,7 +21,7 @@ from fetchd.protocol.mailbox import FINAL
 from . import truth
 from .clients import Ask, Lookup, answered, look_up
 from .disks import FakeDisks
-from .make import AREA, SECOND, WALL
+from .make import AREA, SECOND, WALL, choose_quotas
 from .store import Batch, FakeStore
 from .watch import Watch
 from .workers import Worker
@@ -46,6 +46,7 @@ class Simulation:
         self.whole_stamps = self.rng.random() < 0.5
         self.host_connections = 16 if workers else self.rng.choice([1, 2, 16])
         self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
+        self.quotas = {} if workers else choose_quotas(self.rng)
         self.mono = 100 * SECOND
         self.store = FakeStore()
         self.disks = FakeDisks()
@@ -81,6 +82,7 @@ class Simulation:
         return Settings(
             workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND, keep_failed=30 * SECOND,
             start_timeout=10 * SECOND, host_connections=self.host_connections, limit_rate=self.limit_rate,
+            **self.quotas,
         )  # fmt: skip
 
     def configure(self) -> None:
@@ -88,6 +90,7 @@ class Simulation:
         self.workers = self.rng.randint(1, 4)
         self.host_connections = self.rng.choice([1, 2, 16])
         self.limit_rate = self.rng.choice([0, 0, 1000])
+        self.quotas = choose_quotas(self.rng)
         self.turn(inputs.Configure(self.settings()))
 
     def crash(self, *, power: bool | None = None) -> None:

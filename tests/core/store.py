@@ -6,6 +6,7 @@ saved before the batch and dropped after it, unless the same batch saves new one
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fetchd.daemon.core import inputs
@@ -30,7 +31,7 @@ from fetchd.daemon.core.commands import (
     SaveReply,
     SaveSecrets,
 )
-from fetchd.daemon.core.core import Loaded
+from fetchd.daemon.core.core import Core, Loaded
 from fetchd.daemon.core.gates import Gate, GateKey, holding
 from fetchd.daemon.core.intents import Intent
 from fetchd.daemon.core.job import Job, Lane
@@ -204,9 +205,41 @@ class FakeStore:
             active=tuple(job for job in jobs if job.state in (State.RUNNING, State.PUBLISHING)),
             gates=tuple(self.gates.values()),
             counts=Counter(job.state for job in jobs),
+            owned=by_owner(jobs),
             revision=self.revision,
             seq=self.seq,
             intents=tuple(self.intents.values()),
             limits=tuple((*key, rate) for key, rate in self.limits.items()),
             delivered=sum(job.size for job in jobs if job.state is State.COMPLETED),
+            delivered_to=delivered_to(jobs),
         )
+
+
+def check_totals(core: Core, truth: Iterable[Job]) -> None:
+    """The core's counters are right."""
+    jobs = list(truth)
+    assert core.ledger.counts == dict.fromkeys(State, 0) | Counter(job.state for job in jobs)
+    owned = {
+        owner: {state: count for state, count in of_owner.items() if count}
+        for owner, of_owner in core.ledger.owned.items()
+    }
+    assert {owner: counts for owner, counts in owned.items() if counts} == by_owner(jobs)
+    assert core.delivered == sum(job.size for job in jobs if job.state is State.COMPLETED)
+    assert +Counter(core.delivered_to) == +Counter(delivered_to(jobs))
+
+
+def by_owner(jobs: Iterable[Job]) -> dict[str, dict[State, int]]:
+    """The number of the jobs of each owner by state."""
+    owned: dict[str, Counter[State]] = {}
+    for job in jobs:
+        owned.setdefault(job.owner, Counter())[job.state] += 1
+    return {owner: dict(counts) for owner, counts in owned.items()}
+
+
+def delivered_to(jobs: Iterable[Job]) -> dict[str, int]:
+    """What each owner has got."""
+    sizes: Counter[str] = Counter()
+    for job in jobs:
+        if job.state is State.COMPLETED:
+            sizes[job.owner] += job.size
+    return dict(sizes)

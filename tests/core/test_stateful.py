@@ -129,7 +129,7 @@ class CoreMachine(RuleBasedStateMachine):
     def limit(self, rate: int | None, host: str | None, ids: list[str]) -> None:
         known = {i: self.store.jobs[i] for i in ids if i in self.store.jobs}
         self.requests += 1
-        request = make.request(f"r{self.requests}")
+        request = make.request(f"r{self.requests}", admin=True)
         made = self.do(inputs.Limit(request, rate, tuple(ids), None if ids else host, known))
         (reply,) = make.of(made, c.Reply)
         assert [one.id for one in reply.body.jobs] == ids

@@ -1,10 +1,11 @@
 """What the core of a simulation knows, compared with what is saved."""
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from fetchd.daemon.core.job import Job, Lane
 from fetchd.protocol.job import State
+
+from .store import check_totals
 
 if TYPE_CHECKING:
     from .simulator import Simulation
@@ -17,9 +18,7 @@ def check(sim: "Simulation") -> None:
     core = sim.core
     if core.exited:
         return
-    assert core.ledger.counts == dict.fromkeys(State, 0) | Counter(job.state for job in sim.truth.values())
-    completed = [job for job in sim.truth.values() if job.state is State.COMPLETED]
-    assert core.delivered == sum(job.size for job in completed)
+    check_totals(core, sim.truth.values())
     lanes: dict[Lane, list[Job]] = {}
     for job in sim.truth.values():
         if job.state is State.QUEUED:

@@ -106,3 +106,27 @@ def test_other_sleeps_are_let_pass() -> None:
 def test_a_machine_path_is_seen(prefix: str) -> None:
     assert MACHINE_PATH.search(prefix + "/" + "work/main/x")
     assert not MACHINE_PATH.search("a/work/main or ./work or /workspace or /tmp/work")
+
+
+OWNERS = re.compile(r"\bowner\s*(==|!=)|(==|!=)\s*[\w.]*\bowner\b|\bowner\s+(not\s+)?in\s*[\(\[{]")
+RIGHTS = ROOT / "daemon" / "core" / "rights.py"
+
+
+def test_one_place_compares_owners() -> None:
+    """Who may do what is said in `core/rights`, and nowhere else."""
+    found = [
+        f"{shown(path)}:{number}"
+        for path in python_files("daemon")
+        if path != RIGHTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if OWNERS.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["if job.owner == caller.owner:", "x = a.owner != b", "a == run.owner", "if owner in (None, other):"],
+)
+def test_a_comparison_of_owners_is_seen(line: str) -> None:
+    assert OWNERS.search(line)

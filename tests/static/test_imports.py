@@ -41,6 +41,7 @@ WIRING = frozenset(
     f"fetchd.daemon.{name}"
     for name in (
         "__main__",
+        "admission",
         "app",
         "doctor",
         "ground",

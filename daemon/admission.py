@@ -1,0 +1,57 @@
+"""Who may use this daemon, and where and how its files are put, as it is configured.
+
+Part of the composition root.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .config import Config, groups, modes
+from .events.outlet import Outlet
+from .events.publisher import Publisher
+from .router.access import Access
+from .router.control import Control
+from .router.loop import Loop
+from .service.sharing import Sharing
+from .supervise.modes import BY_UMASK, Modes
+from .supervise.roots import Roots
+
+
+class Admission:
+    """Keeps the modes of the public sockets and the rights of peers in step, and those of files."""
+
+    def __init__(
+        self,
+        *,
+        access: Access,
+        runtime: Path,
+        control: Control,
+        publisher: Publisher,
+        loop: Loop,
+        roots: Roots,
+    ) -> None:
+        self._roots = roots
+        self.modes = BY_UMASK
+        self._access = access
+        self._sharing = sharing = Sharing(runtime)
+        self._loop = loop
+        sharing.add(control.path)
+        sharing.add(publisher.path)
+        publisher.opened, publisher.closed = self._opened, self._closed
+
+    def admit(self, config: Config) -> None:
+        """From now on as it is configured here. Raises `ConfigError` where a group is not there."""
+        group, admins = groups(config)
+        # closed before it is opened further: nobody comes in between whom the new groups do not have
+        self._access.admit(group, admins)
+        self._sharing.share(admins if group is None else group)
+        self._roots.limit(config.roots)
+        self.modes = Modes(*modes(config))
+
+    def _opened(self, outlet: Outlet, take: Callable[[], None]) -> None:
+        self._loop.add(outlet.socket, take)
+        self._sharing.add(outlet.path)
+
+    def _closed(self, outlet: Outlet) -> None:
+        self._loop.remove(outlet.socket)
+        self._sharing.drop(outlet.path)

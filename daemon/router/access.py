@@ -1,0 +1,111 @@
+"""Who a peer is, and whether it may come in, from what the kernel says of the other end of its connection.
+
+Over ipc that is `localhost:UID:GID:PID`. A private daemon lets in its own user. A shared one lets in root and
+the members of its groups, too; admins are its own user, root and the members of `admin_group`. Our own
+workers have our uid and are no clients. Members are looked up when a peer connects, by getgrouplist(3), which
+may take its time where users are not kept in files. What is asked for is judged anew when the daemon's groups
+change; who has subscribed to events stays until they connect again.
+"""
+
+import os
+import pwd
+from collections.abc import Callable
+
+import zmq
+from msgspec import Struct
+
+from fetchd.daemon.core.rights import may_govern, may_see
+
+MAILBOX, READER, CONTROL, EVENTS = "mailbox", "reader", "control", "events"
+"""ZAP domains. `events` is for admins, `events OWNER` for one owner and admins."""
+
+KNOWN = 4096
+"""Users and groups whose rights are remembered."""
+
+
+class Who(Struct, frozen=True):
+    """Somebody who may come in; an `Asker` of `core.rights`. `owner` is a name such as `uid:1000`."""
+
+    owner: str
+    admin: bool
+
+
+class Access:
+    """`is_worker` tells the processes that may not be clients. Groups are numbers; None: there is none."""
+
+    def __init__(self, is_worker: Callable[[int], bool]) -> None:
+        self._is_worker = is_worker
+        self._me = os.geteuid()
+        self._known: dict[tuple[int, int], Who | None] = {}
+        self.admit(None, None)
+
+    def admit(self, group: int | None, admin_group: int | None) -> None:
+        """These groups may come in from now on. Peers that are connected are judged by it as well."""
+        self._group, self._admin_group = group, admin_group
+        self._known.clear()
+
+    @property
+    def shared(self) -> bool:
+        """Whether others than our own user may come in."""
+        return self._group is not None or self._admin_group is not None
+
+    def connects(self, domain: str, address: str) -> Who | None:
+        """Who wants to connect to the sockets of a domain; None: somebody who may not."""
+        peer = _numbers(address)
+        if peer is None:
+            return None
+        uid, gid, pid = peer
+        if domain == MAILBOX:
+            return self._judge(uid, gid) if uid == self._me else None
+        if self._is_worker(pid) or (domain == READER and uid != self._me):
+            return None
+        self._known.pop((uid, gid), None)
+        who = self._judge(uid, gid)
+        if who is None or domain in (READER, CONTROL):
+            return who
+        kind, _, owner = domain.partition(" ")
+        if kind != EVENTS:
+            return None
+        allowed = may_see(who, owner) if owner else may_govern(who)
+        return who if allowed else None
+
+    def sender(self, frame: zmq.Frame) -> Who | None:
+        """Who has sent a message; None: somebody who may not come in any more."""
+        peer = _numbers(str(frame.get("Peer-Address")))
+        return None if peer is None else self._judge(*peer[:2])
+
+    def _judge(self, uid: int, gid: int) -> Who | None:
+        key = uid, gid
+        if key not in self._known:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[key] = self._look(uid, gid)
+        return self._known[key]
+
+    def _look(self, uid: int, gid: int) -> Who | None:
+        owner = f"uid:{uid}"
+        if uid == self._me or (uid == 0 and self.shared):
+            return Who(owner, admin=True)
+        if not self.shared:
+            return None
+        groups = _groups(uid, gid)
+        admin = self._admin_group in groups
+        return Who(owner, admin) if admin or self._group in groups else None
+
+
+def _numbers(address: str) -> tuple[int, int, int] | None:
+    """(uid, gid, pid) of an ipc peer; None for what is none."""
+    host, *numbers = address.split(":")
+    if host != "localhost" or len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
+        return None
+    uid, gid, pid = map(int, numbers)
+    return uid, gid, pid
+
+
+def _groups(uid: int, gid: int) -> frozenset[int]:
+    """The groups of a user: the one that the peer had, and those that the system knows."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+        return frozenset((gid, *os.getgrouplist(name, gid)))
+    except (KeyError, OSError):
+        return frozenset((gid,))
