@@ -12,7 +12,8 @@ from . import publish
 from .area import Areas
 from .faults import code_of
 from .helpers import Helpers
-from .workspace import LostError, Seal, Workspaces
+from .untrusted import LostError
+from .workspace import Seal, Workspaces
 
 T = TypeVar("T")
 Reserved = Callable[[dict[str, str], BaseException | None], None]

@@ -19,7 +19,7 @@ from support.tmp import TempDir
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.supervise import publish as module
 from fetchd.daemon.supervise.publish import publish, taken
-from fetchd.daemon.supervise.workspace import LostError
+from fetchd.daemon.supervise.untrusted import LostError
 from fetchd.protocol.errors import Code, FetchdError
 
 from .staged import CONTENT, House
@@ -29,7 +29,7 @@ import signal, sys
 import msgspec
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.supervise.publish import publish
-from fetchd.daemon.supervise.workspace import LostError
+from fetchd.daemon.supervise.untrusted import LostError
 from fetchd.protocol.errors import FetchdError
 
 signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -43,7 +43,7 @@ except FetchdError as error:
     print(error.code, flush=True)
 """
 
-STEPS = ["renameat2", "unlink", "mkdir", "fsync", "utimensat", "fchmod", "chmod"]
+STEPS = ["renameat2", "unlinkat", "mkdirat", "fsync", "utimensat", "fchmod"]
 """System calls that change something."""
 
 
@@ -250,7 +250,7 @@ def test_across_mounts_the_name_is_on_disk_before_the_other_copy_goes(downloads:
         house = House(downloads, other)
         job = house.sealed()
         log = downloads / "trace"
-        calls = "trace=rename,renameat2,fsync,unlink,openat"
+        calls = "trace=renameat,renameat2,fsync,unlinkat,openat"
         command = ["strace", "-f", "-qq", "-y", "-o", str(log), "-e", calls, sys.executable, "-c", SCRIPT]
         subprocess.run([*command, msgspec.json.encode(job).decode()], check=True, capture_output=True)
         steps = []
@@ -261,7 +261,7 @@ def test_across_mounts_the_name_is_on_disk_before_the_other_copy_goes(downloads:
                 steps.append("directory synced")
             elif "fsync(" in line and ".part>" in line:
                 steps.append("copy synced")
-            elif "unlink(" in line and str(house.data(job)) in line:
+            elif "unlinkat(" in line and f"<{house.data(job).parent}>" in line:
                 steps.append("source gone")
         assert steps[:4] == ["copy synced", "named", "directory synced", "source gone"]
 
@@ -311,7 +311,7 @@ def steps(house: House, job: Job, *injections: str) -> tuple[str, list[str]]:
     """What a process says that publishes the job, and what it does to the target directory, in order."""
     with TempDir() as directory:
         log = directory / "trace"
-        calls = "trace=rename,renameat2,fsync,unlink,openat"
+        calls = "trace=renameat,renameat2,fsync,unlinkat,openat"
         said = run(job, *injections, trace=("-y", "-e", calls, "-o", str(log)))
         lines = [line for line in log.read_text().splitlines() if str(house.target) in line]
     steps = {"rename": "moved", f"fsync.*<{house.target}>": "synced", ".sync.*O_CREAT": "changed"}
@@ -358,7 +358,7 @@ def test_without_renameat2(house: House, missing: str) -> None:
 
 def test_without_renameat2_killed_between_link_and_unlink(house: House) -> None:
     job = house.sealed()
-    assert run(job, "renameat2:error=EINVAL", "unlink:signal=KILL") == ""
+    assert run(job, "renameat2:error=EINVAL", "unlinkat:signal=KILL") == ""
     assert (house.target / "f").stat().st_nlink == 2
     assert run(job, "renameat2:error=EINVAL") == "done"
     published(house, job)
@@ -378,7 +378,7 @@ def test_without_links_either(house: House, missing: str) -> None:
 def test_without_links_killed_after_the_placeholder(house: House) -> None:
     injections = ("renameat2:error=EINVAL", "linkat,link:error=EPERM")
     job = house.sealed()
-    assert run(job, *injections, "rename:signal=KILL") == ""
+    assert run(job, *injections, "renameat:signal=KILL") == ""
     assert (house.target / "f").stat().st_size == 0
     assert run(job, *injections) == "done"
     published(house, job)
