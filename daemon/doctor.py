@@ -331,17 +331,13 @@ def check_kernel(_house: House) -> Iterator[Finding]:
 
 def check_staging(house: House) -> Iterator[Finding]:
     """What lies in the state directory's staging area. Areas on other mounts are the daemon's to list."""
-    staged = (house.state / ".fetchd").glob
-    jobs = [path for path in (*staged("*/jobs/*"), *staged("*/parked/*")) if path.is_dir()]
-    if not jobs:
+    from .supervise.workspace import survey
+
+    found = survey(list(map(str, (house.state / ".fetchd").glob("*"))), 0)
+    if not found:
         yield Finding("staging", "ok", "empty")
         return
-    size = 0
-    for path in jobs:
-        for file in path.rglob("*"):
-            with contextlib.suppress(OSError):
-                size += file.lstat().st_blocks * 512
-    text = f"{len(jobs)} workspaces with {size / (1 << 20):.1f} MiB"
+    text = f"{len(found)} workspaces with {sum(size for _, _, size, *_ in found) / (1 << 20):.1f} MiB"
     yield Finding("staging", "ok", text + "; fetchd workspace ls says whose")
 
 

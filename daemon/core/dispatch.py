@@ -149,6 +149,8 @@ def _keep_spare(core: "Core", now: Moment) -> None:
 
 def _finish_drain(core: "Core", now: Moment) -> None:
     late = now.mono >= core.drain_by + core.settings.stop_grace
-    if late or (not core.runs and core.pool.busy() == 0):
+    # a step that waits for its disk is done by the next daemon
+    withheld = all(job_id in core.repeats for job_id in core.runs)
+    if late or (withheld and core.pool.busy() == 0):
         core.exited = True
         core.emit(Exit())

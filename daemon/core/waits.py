@@ -26,5 +26,5 @@ def asked(retry_after: float | None, failures: int, now: Moment) -> int:
 
 
 def pause(now: Moment) -> int:
-    """From one second to the ceiling: a wait that does not grow."""
-    return BASE + int((CEILING - BASE) * now.rand)
+    """One to ten seconds: a wait that does not grow."""
+    return BASE + int((BASE_ASKED - BASE) * now.rand)

@@ -17,9 +17,9 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
-from .faults import code_of
 from .mounts import mount_of, mounts, nearest
 from .workspace import empty_rooms
 

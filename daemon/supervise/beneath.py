@@ -1,8 +1,8 @@
 """Directories by descriptor: opened beneath a root without following a link, and made where they are missing.
 
-A path that was checked may lead elsewhere a moment later; a descriptor stays what it is. Paths are canonical when
-they come here, so that a link in one was put there since: it is refused and never followed. openat2(2) does it in
-one call; where the kernel or a sandbox denies that, one component is opened after the other.
+A path that was checked may lead elsewhere a moment later; a descriptor stays what it is. Paths are canonical
+when they come here, so that a link in one was put there since: it is refused and never followed. openat2(2)
+does it in one call; where the kernel or a sandbox denies that, one component is opened after the other.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 def make_directories(root: str, relative: str, mode: int, *, walk: bool = False) -> int:
     """Like `open_directory`, and makes what is missing, with that mode.
 
-    Every parent that got an entry is synced before the next one is made. One that cannot be synced loses the entry
-    again, so that another try does not take it for synced.
+    Every parent that got an entry is synced before the next one is made. One that cannot be synced loses the
+    entry again, so that another try does not take it for synced.
     """
     with contextlib.suppress(FileNotFoundError):
         return open_directory(root, relative, walk=walk)

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.service import entry
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
 from fetchd.protocol.mailbox import FINAL, Secrets
 
 from .assignment import Settings, assignment
-from .faults import code_of
 from .helpers import Helpers
 from .member import Member, Post, Watch
 from .spawn import Child, Spawner

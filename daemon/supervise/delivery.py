@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
 from . import publish
 from .area import Areas
-from .faults import code_of
 from .helpers import Helpers
 from .untrusted import LostError
 from .workspace import Seal, Workspaces

@@ -1,7 +1,7 @@
 """The atomic step that puts a finished file under its final name, and can be repeated after any crash.
 
-The workspace and the destination are held by descriptors, so that nobody can put another directory in the place of
-one that was checked. Across mounts the file is copied beside its target first.
+The workspace and the destination are held by descriptors, so that nobody can put another directory in the
+place of one that was checked. Across mounts the file is copied beside its target first.
 """
 
 import contextlib
@@ -12,17 +12,17 @@ import stat
 from collections.abc import Iterator
 
 from fetchd.daemon.core.job import Job
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
 from .beneath import make_directories, open_directory
-from .faults import code_of
 from .mounts import same_mount
 from .moving import Place, create, move
 from .untrusted import LostError, entered, home, opened
 
 
 def taken(directory: str, names: tuple[str, ...]) -> frozenset[str]:
-    """Which of these names exist in the directory; `destination` where a link or a file has taken its place."""
+    """Which of these names exist in the directory; `destination` where something else is in its place."""
     try:
         fd = open_directory("/", directory)
     except FileNotFoundError:

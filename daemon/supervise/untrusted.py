@@ -1,7 +1,10 @@
 """What a worker has left in a workspace: opened so that nothing it may have put there does any harm.
 
-A link, a device, a FIFO, a socket, a directory in the place of a file, a second name of the file, a descriptor or a
-mapping that still writes: each is found out by descriptors, never by a path that can change after the look.
+A link, a device, a FIFO, a socket, a directory in the place of a file, a second name of the file, a descriptor
+or a mapping that still writes: each is found out by descriptors, never by a path that can change later.
+
+A file that nobody has open for writing stays as it is: a worker that is locked in can open nothing outside of
+its room, and time stamps tell whether anybody else has changed it between sealing and publishing.
 """
 
 import contextlib
@@ -32,7 +35,7 @@ def _refused() -> FetchdError:
 
 @contextlib.contextmanager
 def entered(path: str) -> Iterator[int]:
-    """The descriptor of a workspace; `LostError` where there is none, `io_error` where it is something else."""
+    """The descriptor of a workspace; `LostError` where there is none, `io_error` where it is no directory."""
     try:
         fd = open_directory("/", path)
     except FileNotFoundError:
@@ -49,9 +52,9 @@ def entered(path: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def opened(workspace: int) -> Iterator[int]:
-    """The data file of a workspace, for reading, after the checks that make it ours alone; a lease keeps it so.
+    """The data file of a workspace, for reading, checked to be ours alone; a lease keeps it so.
 
-    The lease is refused while a descriptor that can write is open, or lives on in a mapping (`security.md` 6).
+    The lease is refused while a descriptor that can write is open, or lives on in a mapping.
     """
     fd = open_plain("data", workspace)
     try:

@@ -355,7 +355,7 @@ def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float, boo
     found = []
     for area in areas:
         homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*"), Path(area, "parked")]
-        for entry in (entry for home in homes if home.is_dir() for entry in home.iterdir()):
+        for entry in (entry for place in homes if place.is_dir() for entry in place.iterdir()):
             if not is_correlation_id(entry.name):
                 continue
             with contextlib.suppress(OSError):

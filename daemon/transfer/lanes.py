@@ -13,7 +13,7 @@ from .sink import Stripe
 STALLED = 5.0
 """Seconds without a byte after which a connection gives way to one that has nothing to do."""
 
-FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.IO_ERROR})
+FATAL = frozenset({Code.FILE_TOO_LARGE, Code.TOO_SLOW, Code.DISK_FULL, Code.DISK_GONE, Code.IO_ERROR})
 """Codes that end all connections: they are about the attempt, not about one of them."""
 
 CROWDED = frozenset({Code.RATE_LIMITED, Code.UNAVAILABLE})

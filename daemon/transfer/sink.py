@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code
 from fetchd.protocol.journal import Content, Journal, boot_id
 from fetchd.protocol.mailbox import Validator
@@ -46,8 +47,9 @@ class SinkError(Exception):
 
 def file_error(error: OSError) -> SinkError:
     """The code for an error of a file operation."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return SinkError(Code.DISK_FULL if full else Code.IO_ERROR, error.strerror or str(error))
+    code = code_of(error)
+    # the files are ours: no user has to mend their permissions
+    return SinkError(Code.IO_ERROR if code is Code.DESTINATION else code, error.strerror or str(error))
 
 
 class Stripe:

@@ -289,7 +289,7 @@ def test_a_disk_that_fills_up(tiny: Path) -> None:
         (errno.ENOSPC, Code.DISK_FULL),
         (errno.EDQUOT, Code.DISK_FULL),
         (errno.EIO, Code.IO_ERROR),
-        (errno.EROFS, Code.IO_ERROR),
+        (errno.EROFS, Code.DISK_GONE),
         (errno.EACCES, Code.IO_ERROR),
     ],
 )

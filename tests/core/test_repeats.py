@@ -3,7 +3,7 @@
 import pytest
 
 from fetchd.daemon.core import inputs
-from fetchd.daemon.core.commands import Clean, DropGate, Publish, SaveGate, Seal
+from fetchd.daemon.core.commands import Clean, DropGate, Exit, Publish, SaveGate, Seal
 from fetchd.protocol.errors import Code
 from fetchd.protocol.job import State
 
@@ -47,7 +47,7 @@ def test_a_seal_is_held_and_done_again() -> None:
 
 
 @pytest.mark.parametrize("steps", ["finish", "seal"])
-@pytest.mark.parametrize(("rand", "seconds"), [(0.0, 1), (1.0, 60)])
+@pytest.mark.parametrize(("rand", "seconds"), [(0.0, 1), (1.0, 10)])
 def test_what_is_exhausted_is_done_again_after_a_while(steps: str, rand: float, seconds: int) -> None:
     walk = Walk(retries=0)
     getattr(walk, steps)()
@@ -69,7 +69,7 @@ def test_a_publish_with_an_io_error_is_repeated_three_times() -> None:
     for _ in range(3):
         walk.do(inputs.FileRefused("job", 1, Code.IO_ERROR, "bad"))
         assert walk.job.state is State.PUBLISHING
-        later(walk, 60)
+        later(walk, 10)
         assert make.of(walk.do(inputs.Tick()), Publish)
     walk.do(inputs.FileRefused("job", 1, Code.IO_ERROR, "bad"))
     assert (walk.job.state, walk.job.error_code, walk.job.kept_until) == (State.FAILED, Code.IO_ERROR, 0)
@@ -83,6 +83,16 @@ def test_a_held_publish_can_be_cancelled(verb: inputs.VerbName) -> None:
     assert make.of(walk.do(make.verb(verb, "job")), Clean)
     assert "job" not in walk.core.runs
     assert not make.of(walk.do(found()), Publish)
+
+
+@pytest.mark.parametrize("steps", ["finish", "seal"])
+def test_a_drain_does_not_wait_for_a_disk(steps: str) -> None:
+    """What waits for room is done by the next daemon."""
+    walk = Walk()
+    getattr(walk, steps)()
+    walk.do(inputs.Drain(now=False))
+    assert not walk.core.exited, "a step that is under way is waited for"
+    assert make.of(walk.do(inputs.FileRefused("job", 1, Code.DISK_FULL, "")), Exit)
 
 
 def test_a_publish_under_way_can_not_be_cancelled() -> None:

@@ -1,4 +1,4 @@
-"""What an error of the file system means for a job: one table for all who touch files for it.
+"""What an error of the file system means for a job: one table for all who touch files for it, workers too.
 
 `disk_full` and `disk_gone` hold every job that is staged there, `exhausted` is our own trouble and passes;
 `destination` is the user's to mend, and what is left is `io_error`.
