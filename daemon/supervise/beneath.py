@@ -18,6 +18,8 @@ _OPENAT2 = 437
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _HOW = struct.Struct("=QQQ")
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_NEW = stat.S_ISVTX | 0o700
 _PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -43,9 +45,6 @@ def open_directory(root: str, relative: str, *, walk: bool = False) -> int:
             os.close(at)
     finally:
         os.close(top)
-
-
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def make_directories(root: str, relative: str, mode: int, *, walk: bool = False) -> int:
@@ -123,7 +122,7 @@ def _make(at: int, path: str, part: str, mode: int) -> int:
     made = False
     # another job may be quicker; what else it may be shows in the next step
     with contextlib.suppress(FileExistsError):
-        os.mkdir(part, 0o700, dir_fd=at)
+        os.mkdir(part, _NEW, dir_fd=at)
         made = True
     try:
         below = _step(at, path, part)
@@ -143,11 +142,14 @@ def _make(at: int, path: str, part: str, mode: int) -> int:
 
 
 def _allow(directory: int, mode: int) -> None:
-    """Give a new directory its mode, unless somebody has put one of our own in its place since."""
+    """Give a new directory its mode, unless somebody has put another one of our own in its place since.
+
+    No other directory has the mode that ours is made with. Another job may have put something in it by now.
+    """
     fd = _readable(directory)
     try:
         found = os.fstat(fd)
-        if found.st_uid == os.geteuid() and found.st_mode & 0o777 == 0o700 and not os.listdir(fd):
+        if found.st_uid == os.geteuid() and found.st_mode & 0o1777 == _NEW:
             # who made the parent may want its group for all that is below
             os.fchmod(fd, mode | found.st_mode & stat.S_ISGID)
     finally:

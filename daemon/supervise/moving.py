@@ -1,7 +1,7 @@
 """Moving a file from one directory to another under a name that nobody else has, by descriptors.
 
-renameat2(2) with RENAME_NOREPLACE; where the file system does not know it, link and unlink, then a placeholder.
-No name is ever followed: a link that is to be overwritten is itself replaced.
+renameat2(2) with RENAME_NOREPLACE; where the file system does not know it, link and unlink, then a
+placeholder. No name is ever followed: a link that is to be overwritten is itself replaced.
 """
 
 import ctypes

@@ -1,7 +1,8 @@
 """What a worker has left in a workspace: opened so that nothing it may have put there does any harm.
 
-A link, a device, a FIFO, a socket, a directory in the place of a file, a second name of the file, a descriptor
-or a mapping that still writes: each is found out by descriptors, never by a path that can change later.
+A link, a device, a FIFO, a socket, a directory in the place of a file, a second name of the file, a
+descriptor or a mapping that still writes: each is found out by descriptors, never by a path that can change
+later.
 
 A file that nobody has open for writing stays as it is: a worker that is locked in can open nothing outside of
 its room, and time stamps tell whether anybody else has changed it between sealing and publishing.
