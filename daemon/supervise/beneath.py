@@ -18,7 +18,6 @@ _OPENAT2 = 437
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _HOW = struct.Struct("=QQQ")
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _NEW = stat.S_ISVTX | 0o700
 _PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -35,7 +34,7 @@ def open_directory(root: str, relative: str, *, walk: bool = False) -> int:
             try:
                 return _openat2(top, "/".join(parts) or ".")
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.EACCES) or error.errno in _EXHAUSTED:
+                if error.errno in (errno.ENOENT, errno.EACCES):
                     raise
                 # not to be had here, or something is in the way: then the walk says what
         at = _walk(top, root, parts)
