@@ -48,7 +48,10 @@ def test_memory_does_not_grow_with_the_queue(lanes: int) -> None:
     jobs, most = 20_000, 0
     for start in range(0, jobs, 500):
         numbers = range(start, start + 500)
-        clients.submit(sim, *({"job_id": f"j{n}", "host": f"h{n % lanes}.test"} for n in numbers))
+        hosts = ((n, f"h{n % lanes}.test") for n in numbers)
+        clients.submit(
+            sim, *({"job_id": f"j{n}", "host": host, "if_exists": "overwrite"} for n, host in hosts)
+        )
         settle(sim)
         most = max(most, len(sim.core.ledger.live))
     sim.check()
