@@ -16,7 +16,7 @@ QUEUE = 10_000
 
 
 class Outlet:
-    """An XPUB. `owner` None: for admins, or of a private daemon. `passed`: the service manager listens there."""
+    """An XPUB. `owner` None: for admins, or of a private daemon; `passed`: a socket that listens already."""
 
     def __init__(
         self, context: "zmq.Context[Any]", path: Path, owner: str | None, passed: int | None = None

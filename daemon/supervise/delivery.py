@@ -13,7 +13,8 @@ from . import publish
 from .area import Areas
 from .helpers import Helpers
 from .modes import BY_UMASK, Modes
-from .workspace import LostError, Seal, Workspaces
+from .untrusted import LostError
+from .workspace import Seal, Workspaces
 
 T = TypeVar("T")
 Reserved = Callable[[dict[str, str], BaseException | None], None]

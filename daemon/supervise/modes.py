@@ -25,10 +25,10 @@ class Modes(Struct, frozen=True):
         """The mode of a directory that is made."""
         return 0o777 & ~umask if self.directory is None else self.directory
 
-    def inherit(self, fd: int, directory: str) -> None:
-        """Give a file the group of a setgid directory, where we may."""
+    def inherit(self, fd: int, directory: int) -> None:
+        """Give a file the group of a setgid directory (both by descriptor), where we may."""
         if self.file is not None:
-            found = os.stat(directory)
+            found = os.fstat(directory)
             if found.st_mode & stat.S_ISGID:
                 with contextlib.suppress(PermissionError):
                     os.fchown(fd, -1, found.st_gid)

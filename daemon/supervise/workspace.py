@@ -7,12 +7,11 @@ What a worker leaves in it is not trusted.
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -24,7 +23,10 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.ids import is_correlation_id
 from fetchd.protocol.mailbox import Validator
 
+from .beneath import open_directory
 from .modes import BY_UMASK, Modes
+from .moving import Place, create
+from .untrusted import entered, home, is_plain, open_plain, opened
 
 DAY = 86_400_000_000
 
@@ -49,10 +51,6 @@ class Seal(Struct, frozen=True, kw_only=True):
     size: int
     inode: int
     mtime_ns: int
-
-
-class LostError(Exception):
-    """The workspace's data is not there any more."""
 
 
 class RoomGoneError(Exception):
@@ -98,10 +96,11 @@ class Workspaces:
         self._fit(job, os.path.join(here, "data"))
         with contextlib.suppress(FileExistsError):
             os.mkdir(here, 0o700)
-        _drop_torn(os.path.join(here, "frontier"))
-        for name, content in (("data", b""), ("frontier", journal.blank())):
-            _make(os.path.join(here, name), content)
-        have, validator, total = self._kept(job, here)
+        with entered(here) as workspace:
+            _drop_torn(workspace)
+            for name, content in (("data", b""), ("frontier", journal.blank())):
+                _make(name, content, workspace)
+            have, validator, total = self._kept(job, workspace)
         newer_than = _modified(job) if job.options.if_newer else None
         target = os.path.join(room, job.id)
         if here != target:
@@ -112,14 +111,14 @@ class Workspaces:
             self._left(here)
         return Prepared(path=target, have=have, validator=validator, total=total, newer_than=newer_than)
 
-    def _kept(self, job: Job, here: str) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
+    def _kept(self, job: Job, workspace: int) -> tuple[tuple[tuple[int, int], ...], Validator, int | None]:
         """Within one boot the frontier file is the truth; after a power cut only what was synced is.
 
         A frontier of an older content than the row's has not been written since: nothing but what was synced.
         """
-        with open(os.path.join(here, "frontier"), "rb") as file:
+        with open(open_plain("frontier", workspace), "rb") as file:
             frontier = journal.read(file.read(journal.SIZE + 1))
-        size = os.stat(os.path.join(here, "data"), follow_symlinks=False).st_size
+        size = os.stat("data", dir_fd=workspace, follow_symlinks=False).st_size
         if frontier is not None and (frontier.boot_id, frontier.generation) == (
             self._boot_id,
             job.generation,
@@ -153,7 +152,7 @@ class Workspaces:
         """Take a finished file from its worker, check it, and make sure that it is on the disk."""
         self._check(job.area)
         self.retrieve(job)
-        with opened(job) as fd:
+        with entered(home(job)) as workspace, opened(workspace) as fd:
             found = os.fstat(fd)
             if found.st_size != size:
                 raise FetchdError(
@@ -168,7 +167,7 @@ class Workspaces:
             except OSError:
                 # it is told once, and the next sync says that all is well: nobody is to resume from this
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(home(job), "frontier"))
+                    os.unlink("frontier", dir_fd=workspace)
                 raise
             return Seal(size=found.st_size, inode=found.st_ino, mtime_ns=found.st_mtime_ns)
 
@@ -225,43 +224,14 @@ def _modified(job: Job) -> int | None:
     """When the file that a newer one is to replace was modified, in µs, or None where there is none."""
     name = job.name or job.wanted or names.choose(None, job.url, job.id)
     try:
-        found = os.lstat(os.path.join(job.directory, name))
-    except OSError:
+        directory = open_directory("/", job.directory)
+        try:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(directory)
+    except (OSError, FetchdError):
         return None
     return found.st_mtime_ns // 1000 if stat.S_ISREG(found.st_mode) else None
-
-
-def home(job: Job) -> str:
-    """Where a workspace lies while no worker has it."""
-    return f"{job.area}/jobs/{job.id}"
-
-
-@contextlib.contextmanager
-def opened(job: Job) -> Iterator[int]:
-    """The data file, opened for reading after the checks that make it ours alone; a lease keeps it so.
-
-    A worker could have left a link, a device or a descriptor that still writes (`security.md` 6).
-    """
-    try:
-        fd = os.open(
-            os.path.join(home(job), "data"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        )
-    except FileNotFoundError:
-        raise LostError from None
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
-            raise FetchdError(Code.IO_ERROR, "what the worker left is not a plain file of its own")
-        try:
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except BlockingIOError:
-            raise FetchdError(Code.IO_ERROR, "the worker still writes to the finished file") from None
-        except OSError:
-            # not every file system has leases; the other checks stand
-            pass
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _is_directory(path: str) -> bool:
@@ -286,16 +256,16 @@ def _is_sound(here: str) -> bool:
             found = os.lstat(os.path.join(here, name))
         except FileNotFoundError:
             continue
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+        if not is_plain(found):
             return False
     return True
 
 
-def _drop_torn(frontier: str) -> None:
+def _drop_torn(workspace: int) -> None:
     """Remove a frontier file that was not written in full, so that it is made anew."""
     with contextlib.suppress(FileNotFoundError):
-        if os.lstat(frontier).st_size != journal.SIZE:
-            os.unlink(frontier)
+        if os.stat("frontier", dir_fd=workspace, follow_symlinks=False).st_size != journal.SIZE:
+            os.unlink("frontier", dir_fd=workspace)
 
 
 def remove_tree(path: str) -> None:
@@ -344,17 +314,17 @@ def _remove_plain(path: str) -> bool:
     return True
 
 
-def _make(path: str, content: bytes) -> None:
+def _make(name: str, content: bytes, workspace: int) -> None:
     """Make a file with its content, or nothing at all where there is no room for it."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = create(Place(workspace, name))
     except FileExistsError:
         return
     try:
         if os.write(fd, content) != len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     except BaseException:
-        os.unlink(path)
+        os.unlink(name, dir_fd=workspace)
         raise
     finally:
         os.close(fd)
@@ -386,7 +356,7 @@ def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float, boo
     found = []
     for area in areas:
         homes = [Path(area, "jobs"), *Path(area, "rooms").glob("*"), Path(area, "parked")]
-        for entry in (entry for home in homes if home.is_dir() for entry in home.iterdir()):
+        for entry in (entry for place in homes if place.is_dir() for entry in place.iterdir()):
             if not is_correlation_id(entry.name):
                 continue
             with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,31 +19,13 @@ from support.tmp import TempDir
 from fetchd.daemon.core.job import Job
 from fetchd.daemon.supervise import publish as module
 from fetchd.daemon.supervise.publish import publish, taken
-from fetchd.daemon.supervise.workspace import LostError
-from fetchd.protocol.errors import Code, FetchdError
+from fetchd.daemon.supervise.untrusted import LostError
+from fetchd.protocol.errors import Code
 
+from .publishing import SCRIPT, names, published, refusal, run
 from .staged import CONTENT, House
 
-SCRIPT = """
-import signal, sys
-import msgspec
-from fetchd.daemon.core.job import Job
-from fetchd.daemon.supervise.publish import publish
-from fetchd.daemon.supervise.workspace import LostError
-from fetchd.protocol.errors import FetchdError
-
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-print("begin", flush=True)
-try:
-    publish(msgspec.json.decode(sys.argv[1], type=Job))
-    print("done", flush=True)
-except LostError:
-    print("lost", flush=True)
-except FetchdError as error:
-    print(error.code, flush=True)
-"""
-
-STEPS = ["renameat2", "unlink", "mkdir", "fsync", "utimensat", "fchmod", "chmod"]
+STEPS = ["renameat2", "unlinkat", "mkdirat", "fsync", "utimensat", "fchmod"]
 """System calls that change something."""
 
 
@@ -51,51 +33,6 @@ STEPS = ["renameat2", "unlink", "mkdir", "fsync", "utimensat", "fchmod", "chmod"
 def house(downloads: Path) -> House:
     (downloads / "target").mkdir()
     return House(downloads, downloads / "target")
-
-
-@pytest.fixture(params=["one mount", "across mounts"])
-def any_house(request: pytest.FixtureRequest, downloads: Path) -> Iterator[House]:
-    """With a staging area on the destination's mount, and on another one."""
-    if request.param == "one mount":
-        (downloads / "target").mkdir()
-        yield House(downloads, downloads / "target")
-        return
-    with mounted() as other:
-        yield House(downloads, other / "new" / "deeper")
-
-
-def refusal(job: Job) -> Code:
-    with pytest.raises(FetchdError) as caught:
-        publish(job)
-    return caught.value.code
-
-
-def run(job: Job, *injections: str, trace: tuple[str, ...] = ()) -> str:
-    """What a process says that publishes the job while system calls go wrong. '': it was killed."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is missing (apt-get install strace): crashes between two steps are left out")
-    options = [part for injection in injections for part in ("-e", f"inject={injection}")]
-    options += trace or ("-o", "/dev/null")
-    wrapper = ["strace", "-f", "-qq", *options] if injections or trace else []
-    command = [*wrapper, sys.executable, "-c", SCRIPT, msgspec.json.encode(job).decode()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    said = done.stdout.split()
-    assert said[:1] == ["begin"], done.stderr
-    return said[1] if len(said) > 1 else ""
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
-
-
-def published(house: House, job: Job, content: bytes = CONTENT) -> None:
-    """It is there, whole, alone, with its mode, and nothing is left behind."""
-    assert names(house.target) == ["f"]
-    path = house.target / "f"
-    assert path.read_bytes() == content
-    assert path.stat().st_mode & 0o777 == 0o666 & ~job.umask
-    assert path.stat().st_nlink == 1
-    assert not house.data(job).exists()
 
 
 def test_a_file_under_its_name(any_house: House) -> None:
@@ -143,6 +80,7 @@ def test_many_jobs_make_one_new_directory(house: House) -> None:
         ]
         assert together(jobs) == []
         assert names(directory) == ["f0", "f1", "f2", "f3"]
+        assert {path.stat().st_mode & 0o7777 for path in (directory, directory.parent)} == {0o755}
 
 
 # what is in the way
@@ -250,7 +188,7 @@ def test_across_mounts_the_name_is_on_disk_before_the_other_copy_goes(downloads:
         house = House(downloads, other)
         job = house.sealed()
         log = downloads / "trace"
-        calls = "trace=rename,renameat2,fsync,unlink,openat"
+        calls = "trace=renameat,renameat2,fsync,unlinkat,openat"
         command = ["strace", "-f", "-qq", "-y", "-o", str(log), "-e", calls, sys.executable, "-c", SCRIPT]
         subprocess.run([*command, msgspec.json.encode(job).decode()], check=True, capture_output=True)
         steps = []
@@ -261,7 +199,7 @@ def test_across_mounts_the_name_is_on_disk_before_the_other_copy_goes(downloads:
                 steps.append("directory synced")
             elif "fsync(" in line and ".part>" in line:
                 steps.append("copy synced")
-            elif "unlink(" in line and str(house.data(job)) in line:
+            elif "unlinkat(" in line and f"<{house.data(job).parent}>" in line:
                 steps.append("source gone")
         assert steps[:4] == ["copy synced", "named", "directory synced", "source gone"]
 
@@ -311,7 +249,7 @@ def steps(house: House, job: Job, *injections: str) -> tuple[str, list[str]]:
     """What a process says that publishes the job, and what it does to the target directory, in order."""
     with TempDir() as directory:
         log = directory / "trace"
-        calls = "trace=rename,renameat2,fsync,unlink,openat"
+        calls = "trace=renameat,renameat2,fsync,unlinkat,openat"
         said = run(job, *injections, trace=("-y", "-e", calls, "-o", str(log)))
         lines = [line for line in log.read_text().splitlines() if str(house.target) in line]
     steps = {"rename": "moved", f"fsync.*<{house.target}>": "synced", ".sync.*O_CREAT": "changed"}
@@ -358,7 +296,7 @@ def test_without_renameat2(house: House, missing: str) -> None:
 
 def test_without_renameat2_killed_between_link_and_unlink(house: House) -> None:
     job = house.sealed()
-    assert run(job, "renameat2:error=EINVAL", "unlink:signal=KILL") == ""
+    assert run(job, "renameat2:error=EINVAL", "unlinkat:signal=KILL") == ""
     assert (house.target / "f").stat().st_nlink == 2
     assert run(job, "renameat2:error=EINVAL") == "done"
     published(house, job)
@@ -378,7 +316,7 @@ def test_without_links_either(house: House, missing: str) -> None:
 def test_without_links_killed_after_the_placeholder(house: House) -> None:
     injections = ("renameat2:error=EINVAL", "linkat,link:error=EPERM")
     job = house.sealed()
-    assert run(job, *injections, "rename:signal=KILL") == ""
+    assert run(job, *injections, "renameat:signal=KILL") == ""
     assert (house.target / "f").stat().st_size == 0
     assert run(job, *injections) == "done"
     published(house, job)

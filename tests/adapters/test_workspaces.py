@@ -14,7 +14,7 @@ import pytest
 from support.wait import read_line
 
 from fetchd.daemon.service.signals import Signals
-from fetchd.daemon.supervise.workspace import LostError, opened
+from fetchd.daemon.supervise.untrusted import LostError, entered, home, opened
 from fetchd.protocol import journal
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.mailbox import Options, Validator
@@ -169,7 +169,7 @@ def test_a_room_that_is_gone(house: House) -> None:
     house.prepared(job)
     shutil.rmtree(house.room)
     house.workspaces.retrieve(job)
-    with pytest.raises(LostError), opened(job):
+    with pytest.raises(LostError), entered(home(job)) as workspace, opened(workspace):
         pass
 
 
@@ -311,7 +311,7 @@ def test_whoever_opens_a_leased_file_does_not_kill_us(house: House, signals: Non
     """The kernel tells the holder of a lease by SIGIO, whose default is to end the process."""
     job = house.sealed()
     script = "import os, sys; print('ready', flush=True); os.close(os.open(sys.argv[1], os.O_RDWR))"
-    with opened(job):
+    with entered(home(job)) as workspace, opened(workspace):
         command = [sys.executable, "-c", script, str(house.data(job))]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None

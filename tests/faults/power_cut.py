@@ -33,7 +33,7 @@ PATIENCE = 8.0
 HONEST = ("plain", "paced")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SYNCS = ("fsync", "fdatasync")
-NAMES = ("rename", "renameat2", "mkdir", "unlink", "unlinkat", "rmdir")
+NAMES = ("rename", "renameat", "renameat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

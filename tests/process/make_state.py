@@ -131,7 +131,7 @@ def main() -> None:
             downloads = daemon.root / "downloads"
             downloads.mkdir()
             daemon.wrapper = [
-                "strace", "-f", "-qq", "-o", "/dev/null", "-P", str(downloads / "publishing"),
+                "strace", "-f", "-qq", "-o", "/dev/null", "-P", "publishing",
                 "-e", "trace=renameat2", "-e", "inject=renameat2:signal=SIGKILL",
             ]  # fmt: skip
             daemon.start(60)

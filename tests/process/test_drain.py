@@ -76,7 +76,7 @@ def test_five_downloads_and_a_publish(
 ) -> None:
     target = downloads / "published"
     slow = [
-        "strace", "-f", "-qq", "-o", "/dev/null", "-P", str(target),
+        "strace", "-f", "-qq", "-o", "/dev/null", "-P", str(downloads),
         "-e", "trace=renameat2", "-e", "inject=renameat2:delay_enter=2500000",
     ]  # fmt: skip
     daemon = make_daemon(wrapper=slow).start(60)
