@@ -9,6 +9,7 @@ import json
 import os
 import sqlite3
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ def unpack(schema: int, root: Path, port: int, *, same_boot: bool) -> dict[str, 
             "UPDATE jobs SET inode = ?, mtime_ns = ? WHERE id = 'publishing'",
             (found.st_ino, found.st_mtime_ns),
         )
+        # a long wait is as long as it was, however old the archive is
+        now = time.time_ns() // 1000
+        database.execute("UPDATE jobs SET wait_since = ? WHERE id = 'delayed'", (now,))
         # whose clock it was is never known here
         database.execute("UPDATE meta SET value = 'another' WHERE key = 'boot_id'")
     finally:

@@ -15,7 +15,8 @@ from fetchd.protocol import codec, mailbox
 from . import hostile, samples
 
 WORKER: list[object] = [
-    mailbox.Arrived(secret="s", layers={"landlock": "abi 7", "seccomp": "on"}),
+    mailbox.Arrived(secret="s"),
+    mailbox.Locked(layers={"landlock": "on", "seccomp": "on"}),
     mailbox.Beat(),
     mailbox.Responded(
         job="job", attempt=1, generation=0, status=200, url="http://host/f", total=9, kept=4,

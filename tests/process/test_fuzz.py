@@ -1,6 +1,6 @@
 """A live daemon is told almost everything that can be said: it answers, serves others, and stays as it is.
 
-`FETCHD_FUZZ=50000 pytest -n0 tests/faults/test_fuzz.py` is the long run; the test command tries a twentieth.
+`FETCHD_FUZZ=50000 pytest -n0 tests/process/test_fuzz.py` is the long run; the test command tries a twentieth.
 What a mutated request may do is confined before it is sent: see `tame`.
 """
 
