@@ -60,7 +60,9 @@ class Running:
     def read(self, timeout: float = 15.0) -> list[Any]:
         """The next JSON lines on stdout, at least one."""
         assert self.process.stdout is not None
-        return [json.loads(line) for line in read_line(self.process.stdout.fileno(), timeout).splitlines()]
+        piece = read_line(self.process.stdout.fileno(), timeout)
+        assert piece, f"it ended: {self.end()}"
+        return [json.loads(line) for line in piece.splitlines()]
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
