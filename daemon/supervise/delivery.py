@@ -52,14 +52,19 @@ class Delivery:
                 if error is not None
                 else frozenset(n for n, holder in rows.items() if holder != job.id)
             )
-            self._run(
-                job,
-                lambda: publish.taken(job.directory, names),
-                lambda found: inputs.NameProbed(job.id, job.attempt, names, found | held),
-                long=False,
-            )
+
+            def probed(found: frozenset[str], trouble: BaseException | None) -> None:
+                # what cannot be looked at now is found out when the file is published, which replaces nothing
+                there = found if trouble is None else frozenset()
+                self._feed(inputs.NameProbed(job.id, job.attempt, names, there | held))
+
+            self._helpers.run(job.id, lambda: self._taken(job, names), probed)
 
         self._reserved(job.directory, names, known)
+
+    def _taken(self, job: Job, names: tuple[str, ...]) -> frozenset[str]:
+        self._areas.check(job.area)
+        return publish.taken(job.directory, names)
 
     def seal(self, command: commands.Seal) -> None:
         """Take the file from its worker."""
@@ -94,9 +99,7 @@ class Delivery:
 
         self._helpers.run(job.id, clean, cleaned, long=True)
 
-    def _run(
-        self, job: Job, function: Callable[[], T], then: Callable[[T], inputs.Input], *, long: bool = True
-    ) -> None:
+    def _run(self, job: Job, function: Callable[[], T], then: Callable[[T], inputs.Input]) -> None:
         def done(result: T, error: BaseException | None) -> None:
             if error is None:
                 self._feed(then(result))
@@ -119,4 +122,4 @@ class Delivery:
             self._areas.check(job.area)
             return function()
 
-        self._helpers.run(job.id, check_first, done, long=long)
+        self._helpers.run(job.id, check_first, done, long=True)

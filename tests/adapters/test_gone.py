@@ -106,7 +106,7 @@ class Unmounted:
 
 
 def test_nothing_is_published_under_a_mount_point(house: House) -> None:
-    """Neither is a name looked for there."""
+    """Neither is a name looked for there: it is free until the file is published, which finds out."""
     job = house.sealed(directory=str(house.target / "new"))
     fed: list[inputs.Input] = []
     delivery = Delivery(
@@ -116,6 +116,9 @@ def test_nothing_is_published_under_a_mount_point(house: House) -> None:
     delivery.publish(commands.Publish(job))
     delivery.probe(commands.ProbeName(job, ("f",)))
     delivery.clean(commands.Clean(job))
-    assert [(type(event), event.code) for event in fed] == [(inputs.FileRefused, Code.DISK_GONE)] * 2  # type: ignore[union-attr]
+    refused, probed = fed
+    assert isinstance(refused, inputs.FileRefused)
+    assert refused.code is Code.DISK_GONE
+    assert probed == inputs.NameProbed(job.id, job.attempt, ("f",), frozenset())
     assert list(house.target.iterdir()) == []
     assert house.data(job).read_bytes() == CONTENT

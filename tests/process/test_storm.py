@@ -14,9 +14,10 @@ from fetchd.protocol.job import TERMINAL
 
 BREAK = """
 import os
+STORM = {!r}
 def die():
-    if os.path.exists(os.environ["STORM"]):
-        with open(os.environ["STORM"] + ".deaths", "ab", buffering=0) as file:
+    if os.path.exists(STORM):
+        with open(STORM + ".deaths", "ab", buffering=0) as file:
             file.write(b"x")
         os._exit(3)
 os.register_at_fork(after_in_child=die)
@@ -34,9 +35,9 @@ class Storm:
         self._file = directory / "storm"
         self._deaths = directory / "storm.deaths"
         self._deaths.touch()
-        (directory / "sitecustomize.py").write_text(BREAK)
+        (directory / "sitecustomize.py").write_text(BREAK.format(str(self._file)))
         self.env = {
-            "PYTHONPATH": str(directory), "STORM": str(self._file), "FETCHD_WORKERS": str(WORKERS),
+            "PYTHONPATH": str(directory), "FETCHD_WORKERS": str(WORKERS),
         }  # fmt: skip
         self.begin, self.end = self._file.touch, self._file.unlink
 
