@@ -10,10 +10,9 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from .kernel import LayerError, libc, prctl, syscall
+from .kernel import LayerError, prctl, syscall
 from .syscalls import AARCH64, X86_64
 
 PR_GET_SECCOMP = 21
@@ -172,6 +171,3 @@ def _judge(check: Check, refuse: int) -> list[tuple[int, int, int, int]]:
 
 def _load(offset: int) -> tuple[int, int, int, int]:
     return (LOAD, 0, 0, offset)
-
-
-__all__: Sequence[str] = ("Check", "LayerError", "assemble", "available", "install", "libc")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
-PR_SET_NO_NEW_PRIVS = 38
 
 libc = ctypes.CDLL(None, use_errno=True)
 

@@ -25,7 +25,6 @@ from fetchd.protocol.errors import FetchdError
 
 from .onlooker import Witness
 
-NOT_HERE = 77
 SIZE = 2 << 30
 SIZES = (0, 1, 4096, 70_000, 700_000, 3_000_000)
 LARGE = 20_000_000

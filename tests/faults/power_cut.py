@@ -10,7 +10,6 @@ without being done: the campaign then has to find faults. Needs root; exit statu
 
 import argparse
 import collections
-import ctypes
 import random
 import signal
 import sys
@@ -23,19 +22,6 @@ from support import intercept, volumes
 from .machine import Machine
 
 NOT_HERE = 77
-SIZE = 2 << 30
-SIZES = (0, 1, 4096, 70_000, 700_000, 3_000_000)
-LARGE = 20_000_000
-RATE = 8_000_000
-PATIENCE = 8.0
-"""Seconds that a cut waits for its moment before it comes anyway."""
-
-HONEST = ("plain", "paced")
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
-SYNCS = ("fsync", "fdatasync")
-NAMES = ("rename", "renameat", "renameat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir")
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass
