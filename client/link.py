@@ -26,7 +26,7 @@ from .locate import Finder
 from .session import Exchange, Outbox
 
 if TYPE_CHECKING:
-    from .inotify import Watch
+    from fetchd.protocol.inotify import Watch
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between looks for a daemon that went away, where nothing announces its return."""

@@ -12,7 +12,7 @@ from fetchd.protocol import paths
 from fetchd.protocol.errors import Code, FetchdError
 
 if TYPE_CHECKING:
-    from .inotify import Watch
+    from fetchd.protocol.inotify import Watch
 
 
 class Finder:
@@ -56,7 +56,7 @@ class Finder:
         """A watch that tells when a daemon has written where it listens; None where nothing will tell."""
         if self.named is not None:
             return None  # a socket's file is there before anybody listens at it, so it tells nothing
-        from .inotify import Watch
+        from fetchd.protocol.inotify import Watch
 
         file = paths.endpoint_file(self.state)
         try:

@@ -60,7 +60,7 @@ def _elsewhere(pid: int, path: Path) -> str | None:
 
 def _follow(path: Path, count: int, wake: int) -> NoReturn:
     """Print the last lines and then what is written, in the next file where this one is put aside."""
-    from fetchd.client.inotify import GROWTH, Watch
+    from fetchd.protocol.inotify import GROWTH, Watch
 
     watch = Watch(path.parent, [path.name], GROWTH)
     try:

@@ -12,8 +12,8 @@ import pytest
 from support.wait import readable
 
 from fetchd.client import Client, link
-from fetchd.client.inotify import COMPLETE, GROWTH, Watch
 from fetchd.client.locate import Finder
+from fetchd.protocol.inotify import COMPLETE, GROWTH, Watch
 from fetchd.protocol.job import State
 
 from .peer import Peer, Thread

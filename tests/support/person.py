@@ -21,7 +21,7 @@ NEEDED = "only root can become somebody else"
 PROGRAM = """
 import encodings.ascii, encodings.idna, json, os, sys, time, urllib.request
 import zmq, zmq.utils.monitor
-import fetchd.client.background, fetchd.client.inotify, fetchd.client.local, fetchd.client.replay
+import fetchd.client.background, fetchd.protocol.inotify, fetchd.client.local, fetchd.client.replay
 from fetchd.client import Client
 from fetchd.protocol.errors import FetchdError
 
