@@ -21,9 +21,10 @@ from .store.reader import Reader
 from .store.thread import Store
 from .supervise.area import Areas
 from .supervise.helpers import Helpers
+from .supervise.removal import remove_tree
 from .supervise.roots import Roots
 from .supervise.spawn import Child, Spawner
-from .supervise.workspace import remove_tree, survey
+from .supervise.workspace import survey
 
 logger = logging.getLogger("fetchd")
 

@@ -21,6 +21,7 @@ from fetchd.daemon.service.faults import code_of
 from fetchd.protocol.errors import Code, FetchdError
 
 from .mounts import mount_of, mounts, nearest
+from .untrusted import staged
 from .workspace import empty_rooms
 
 HIDDEN = ".fetchd"
@@ -159,7 +160,7 @@ class Areas:
             if area == self.default or area not in self._locks or _occupied(area):
                 return
             # whoever comes in between finds a directory missing, and `open` makes it again
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, FetchdError):
                 # where something is parked it ends here
                 removals = (
                     ("parked", os.rmdir),
@@ -169,10 +170,11 @@ class Areas:
                 )
                 for part, remove in removals:
                     # an earlier try may have come so far
-                    with contextlib.suppress(FileNotFoundError):
-                        remove(f"{area}/{part}")
+                    with contextlib.suppress(FileNotFoundError), staged(f"{area}/{part}") as place:
+                        remove(place.name, dir_fd=place.directory)
                 self._unlock(area)
-                os.rmdir(area)
+                with staged(area) as place:
+                    os.rmdir(place.name, dir_fd=place.directory)
                 os.rmdir(os.path.dirname(area))
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from .assignment import Settings, assignment
 from .helpers import Helpers
 from .member import Member, Post, Watch
 from .spawn import Child, Spawner
+from .untrusted import staged
 from .workspace import Prepared, RoomGoneError, Workspaces
 
 logger = logging.getLogger("fetchd")
@@ -84,7 +85,8 @@ class Crew:
         def start() -> Child:
             for area, room in rooms.items():
                 self._open_area(area)
-                os.makedirs(room, mode=0o700)
+                with staged(room) as place:
+                    os.mkdir(place.name, 0o700, dir_fd=place.directory)
                 # an area is dropped when nothing lies in it: only now is it certain that this one stays
                 self._open_area(area)
             return self._spawner.spawn(

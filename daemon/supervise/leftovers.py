@@ -17,8 +17,12 @@ from msgspec.structs import replace
 
 from fetchd.daemon.core.recovery import Action, Adopt, Finding, Noted, Park, Republish, Sweep, Where
 from fetchd.protocol import journal
+from fetchd.protocol.errors import FetchdError
 
-from .workspace import remove_tree
+from .moving import rename
+from .removal import remove_tree
+from .untrusted import staged
+from .workspace import unlock
 
 logger = logging.getLogger("fetchd")
 
@@ -33,7 +37,7 @@ def collect(area: str) -> list[Finding]:
     found = [_look(area, "jobs", entry) for entry in _entries(f"{area}/jobs")]
     for room in _entries(f"{area}/rooms"):
         if room.is_dir(follow_symlinks=False):
-            _unlock(room.path)
+            unlock(room.path)
             inside = (entry for entry in _entries(room.path) if entry.is_dir(follow_symlinks=False))
             found += [_look(area, "rooms", entry) for entry in itertools.islice(inside, ROOM_LIMIT)]
     names = Counter(one.name for one in found)
@@ -52,14 +56,13 @@ def carry_out(area: str, actions: Iterable[Action]) -> None:
         try:
             match action:
                 case Adopt() | Republish() if found.where == "rooms":
-                    _unlock(found.path)
-                    os.rename(found.path, f"{area}/jobs/{found.name}")
+                    _shift(found.path, f"{area}/jobs/{found.name}")
                 case Park():
                     parked = True
                     _park(area, found)
                 case Sweep():
                     remove_tree(found.path)
-        except OSError as error:
+        except (OSError, FetchdError) as error:
             logger.warning("the workspace %r cannot be put in order: %s", found.path, error)
             stuck.add(os.path.dirname(found.path))
     if parked:
@@ -73,11 +76,17 @@ def carry_out(area: str, actions: Iterable[Action]) -> None:
 
 def _park(area: str, found: Finding) -> None:
     directory = f"{area}/parked"
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    _unlock(found.path)
+    with contextlib.suppress(FileExistsError), staged(directory) as parked:
+        os.mkdir(parked.name, 0o700, dir_fd=parked.directory)
     names = (found.name, *(f"{found.name[: LONGEST_NAME - 6]}-{number}" for number in range(2, 10_000)))
     free = next(name for name in names if not os.path.lexists(f"{directory}/{name}"))
-    os.rename(found.path, f"{directory}/{free}")
+    _shift(found.path, f"{directory}/{free}")
+
+
+def _shift(workspace: str, target: str) -> None:
+    unlock(workspace)
+    with staged(workspace) as old, staged(target) as new:
+        rename(old, new)
 
 
 def _entries(directory: str) -> Iterator[os.DirEntry[str]]:
@@ -98,7 +107,7 @@ def _look(area: str, where: Where, entry: os.DirEntry[str]) -> Finding:
     try:
         data, frontier = _plain(f"{entry.path}/data"), _plain(f"{entry.path}/frontier")
     except PermissionError:
-        _unlock(entry.path)
+        unlock(entry.path)
         try:
             data, frontier = _plain(f"{entry.path}/data"), _plain(f"{entry.path}/frontier")
         except OSError:
@@ -137,13 +146,6 @@ def _noted(found: Finding) -> Noted | None:
             size = sum(end - start for start, end in frontier.ranges)
             return Noted(boot_id=frontier.boot_id, generation=frontier.generation, bytes=size)
     return None
-
-
-def _unlock(directory: str) -> None:
-    """Let ourselves in: a worker may have closed it, and a closed one can be neither read nor moved."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(os.lstat(directory).st_mode):
-            os.chmod(directory, 0o700)
 
 
 def _sync(directory: str) -> None:

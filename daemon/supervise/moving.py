@@ -30,6 +30,11 @@ class Place(NamedTuple):
         except FileNotFoundError:
             return None
 
+    def is_directory(self) -> bool:
+        """Whether this is a directory and no link to one."""
+        found = self.look()
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
     def unlink(self) -> None:
         """Remove the name."""
         os.unlink(self.name, dir_fd=self.directory)
@@ -39,16 +44,17 @@ def move(source: Place, target: Place, sealed: Job, *, replace: bool) -> None:
     """Give the file its name; FileExistsError where it is taken, OSError with EXDEV across mounts."""
     try:
         if replace:
-            _rename(source, target)
+            rename(source, target)
         else:
             _rename_new(source, target, sealed)
     except FileExistsError:
         if replace or not _is_placeholder(target, sealed):
             raise
-        _rename(source, target)
+        rename(source, target)
 
 
-def _rename(source: Place, target: Place) -> None:
+def rename(source: Place, target: Place) -> None:
+    """Give something another name; a file or an empty directory that has it goes."""
     os.rename(source.name, target.name, src_dir_fd=source.directory, dst_dir_fd=target.directory)
 
 
@@ -73,7 +79,7 @@ def _rename_new(source: Place, target: Place, sealed: Job) -> None:
             os.utime(fd, ns=(sealed.mtime_ns, sealed.mtime_ns))
         finally:
             os.close(fd)
-        _rename(source, target)
+        rename(source, target)
     else:
         source.unlink()
 

@@ -4,6 +4,9 @@ A link, a device, a FIFO, a socket, a directory in the place of a file, a second
 descriptor or a mapping that still writes: each is found out by descriptors, never by a path that can change
 later.
 
+Whoever owns a destination may put something else in the place of the staging area in it, too. So every name
+in an area is reached through the descriptor of its directory.
+
 A file that nobody has open for writing stays as it is: a worker that is locked in can open nothing outside of
 its room, and time stamps tell whether anybody else has changed it between sealing and publishing.
 """
@@ -19,6 +22,10 @@ from fetchd.daemon.core.job import Job
 from fetchd.protocol.errors import Code, FetchdError
 
 from .beneath import open_directory
+from .moving import Place
+
+FILES = ("data", "frontier")
+"""What a workspace holds."""
 
 
 class LostError(Exception):
@@ -32,6 +39,27 @@ def home(job: Job) -> str:
 
 def _refused() -> FetchdError:
     return FetchdError(Code.IO_ERROR, "what the worker left is not a plain file of its own")
+
+
+@contextlib.contextmanager
+def staged(path: str) -> Iterator[Place]:
+    """A name in a directory of a staging area, or of a room in it.
+
+    Raises `io_error` where that directory is not a private one of our own or lies behind a link, OSError
+    where it cannot be reached.
+    """
+    directory = os.path.dirname(path)
+    try:
+        fd = open_directory("/", directory)
+    except FetchdError as error:
+        raise FetchdError(Code.IO_ERROR, error.message) from None
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise FetchdError(Code.IO_ERROR, f"{directory} is not a private directory of this user")
+        yield Place(fd, os.path.basename(path))
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

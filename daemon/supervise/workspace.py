@@ -8,7 +8,6 @@ What a worker leaves in it is not trusted.
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -25,14 +24,13 @@ from fetchd.protocol.mailbox import Validator
 
 from .beneath import open_directory
 from .modes import BY_UMASK, Modes
-from .moving import Place, create
-from .untrusted import entered, home, is_plain, open_plain, opened
+from .moving import Place, create, rename
+from .removal import remove_surely, remove_tree
+from .untrusted import FILES, entered, home, is_plain, open_plain, opened, staged
 
 DAY = 86_400_000_000
 
-
-FILES = ("data", "frontier")
-"""What a workspace holds."""
+_PASS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -87,15 +85,15 @@ class Workspaces:
         """
         self._check(job.area)
         here = self.path(job)
-        if not _is_sound(here):
-            # an earlier worker has left what no worker of ours leaves
-            _remove_surely(here)
         if not os.path.isdir(os.path.dirname(here)):
             # somebody has removed the staging directory, or a room in it
             here = home(job)
+        if not _is_sound(here):
+            # an earlier worker has left what no worker of ours leaves
+            remove_surely(here)
         self._fit(job, os.path.join(here, "data"))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(here, 0o700)
+        with contextlib.suppress(FileExistsError), staged(here) as place:
+            os.mkdir(place.name, 0o700, dir_fd=place.directory)
         with entered(here) as workspace:
             _drop_torn(workspace)
             for name, content in (("data", b""), ("frontier", journal.blank())):
@@ -143,8 +141,15 @@ class Workspaces:
         if inside is None:
             return
         self._check(job.area)
-        if _is_directory(inside):
-            os.rename(inside, home(job))
+        with contextlib.ExitStack() as stack:
+            try:
+                place = stack.enter_context(staged(inside))
+            except FileNotFoundError:
+                # with its room
+                pass
+            else:
+                if place.is_directory():
+                    rename(place, stack.enter_context(staged(home(job))))
         del self._rooms[job.id]
         self._left(inside)
 
@@ -196,8 +201,8 @@ class Workspaces:
 
     def _drop(self, room: str) -> None:
         # not empty: what is in it is still to be taken out, and then this is tried again
-        with contextlib.suppress(OSError):
-            os.rmdir(room)
+        with contextlib.suppress(OSError, FetchdError), staged(room) as place:
+            os.rmdir(place.name, dir_fd=place.directory)
             self._dead.discard(room)
 
     def forget_rooms(self) -> None:
@@ -207,12 +212,14 @@ class Workspaces:
 
 
 def _enter(here: str, target: str) -> None:
-    try:
-        os.rename(here, target)
-    except FileNotFoundError:
-        if os.path.isdir(os.path.dirname(target)):
-            raise
-        raise RoomGoneError from None
+    with staged(here) as old:
+        try:
+            with staged(target) as new:
+                rename(old, new)
+        except FileNotFoundError:
+            if os.path.isdir(os.path.dirname(target)):
+                raise
+            raise RoomGoneError from None
 
 
 def _latest() -> int:
@@ -234,31 +241,22 @@ def _modified(job: Job) -> int | None:
     return found.st_mtime_ns // 1000 if stat.S_ISREG(found.st_mode) else None
 
 
-def _is_directory(path: str) -> bool:
-    """Whether this is a directory and no link to one."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
-
-
 def _is_sound(here: str) -> bool:
     """Whether a workspace is missing, or as the supervisor makes it: plain files of our own in a directory.
 
     A link or a device in it would be written to by the next worker, a FIFO would hold whoever opens it.
     """
-    if not os.path.lexists(here):
-        return True
-    if not _is_directory(here):
-        return False
-    for name in FILES:
-        try:
-            found = os.lstat(os.path.join(here, name))
-        except FileNotFoundError:
-            continue
-        if not is_plain(found):
+    with staged(here) as place:
+        if place.look() is None:
+            return True
+        if not place.is_directory():
             return False
-    return True
+        workspace = os.open(place.name, _PASS, dir_fd=place.directory)
+    try:
+        among = (Place(workspace, name).look() for name in FILES)
+        return all(found is None or is_plain(found) for found in among)
+    finally:
+        os.close(workspace)
 
 
 def _drop_torn(workspace: int) -> None:
@@ -266,52 +264,6 @@ def _drop_torn(workspace: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         if os.stat("frontier", dir_fd=workspace, follow_symlinks=False).st_size != journal.SIZE:
             os.unlink("frontier", dir_fd=workspace)
-
-
-def remove_tree(path: str) -> None:
-    """Remove whatever is there, directories that deny it and links included, as far as that is possible."""
-    if not _is_directory(path):
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        return
-    if _remove_plain(path):
-        return
-
-    def insist(_function: object, name: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(name), 0o700)
-            if _is_directory(name):
-                os.chmod(name, 0o700)
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                os.unlink(name)
-
-    shutil.rmtree(path, onerror=insist)
-
-
-def _remove_surely(path: str) -> None:
-    """Remove what must not be used, or raise."""
-    remove_tree(path)
-    if os.path.lexists(path):
-        # out of descriptors: that passes
-        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        raise FetchdError(Code.IO_ERROR, "what an earlier worker has left cannot be removed")
-
-
-def _remove_plain(path: str) -> bool:
-    """Remove a workspace that is as the supervisor makes it; whether it was: most are, and it is quick."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            for name in FILES:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=fd)
-        finally:
-            os.close(fd)
-        os.rmdir(path)
-    except OSError:
-        return False
-    return True
 
 
 def _make(name: str, content: bytes, workspace: int) -> None:
@@ -335,20 +287,27 @@ def empty_rooms(area: str) -> None:
     rooms = Path(area, "rooms")
     for room in list(rooms.iterdir()) if rooms.is_dir() else []:
         # its worker may have done anything to it; what cannot be brought home is lost, and the start goes on
-        with contextlib.suppress(OSError):
-            _bring_home(room, Path(area, "jobs"))
+        with contextlib.suppress(OSError, FetchdError):
+            unlock(str(room))
+            for name in os.listdir(room):
+                _bring_home(f"{room}/{name}", f"{area}/jobs/{name}")
         remove_tree(str(room))
 
 
-def _bring_home(room: Path, jobs: Path) -> None:
-    if _is_directory(str(room)):
-        room.chmod(0o700)
-        for workspace in list(room.iterdir()):
-            target = jobs / workspace.name
-            if _is_directory(str(workspace)) and not os.path.lexists(target):
-                workspace.chmod(0o700)
-                if os.path.lexists(workspace / "data"):
-                    workspace.rename(target)
+def _bring_home(workspace: str, target: str) -> None:
+    with staged(workspace) as old, staged(target) as new:
+        if old.is_directory() and new.look() is None:
+            unlock(workspace)
+            if os.path.lexists(f"{workspace}/data"):
+                rename(old, new)
+
+
+def unlock(path: str) -> None:
+    """Let ourselves in: a worker may have closed it, and a closed directory can be neither read nor moved."""
+    with contextlib.suppress(OSError, FetchdError), staged(path) as place:
+        if place.is_directory():
+            # no worker is left that could put a link in its place
+            os.chmod(place.name, 0o700, dir_fd=place.directory)
 
 
 def survey(areas: list[str], now: float) -> list[tuple[str, str, int, float, bool]]:

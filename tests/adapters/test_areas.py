@@ -117,6 +117,17 @@ def test_what_a_drop_that_failed_has_left_is_dropped(
     assert area not in areas.known()
 
 
+def test_a_link_in_the_place_of_an_area_is_not_followed_when_it_is_dropped(areas: Areas, mount: Path) -> None:
+    _, area = areas.for_directory(str(mount))
+    precious = mount / "precious"
+    (precious / "rooms").mkdir(parents=True)
+    (precious / "lock").touch()
+    Path(area).rename(mount / "moved")
+    Path(area).symlink_to(precious)
+    areas.drop_empty(area)
+    assert sorted(path.name for path in precious.iterdir()) == ["lock", "rooms"]
+
+
 def test_the_default_area_stays(areas: Areas) -> None:
     areas.drop_empty(areas.default)
     assert os.path.isdir(areas.default)
