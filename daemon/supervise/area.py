@@ -5,7 +5,8 @@ state directory's own area serves every destination on its mount; others are mad
 destination and removed when empty.
 
 An area belongs to the mount point that it was made on. While that is not mounted the area is gone: what lies
-under a mount point is another file system, and nothing is made or looked for there.
+under a mount point is another file system, and nothing is made or looked for there. A disk that was pulled
+and is back has lost what the kernel had not written to it yet: only what was synced is believed then.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from fetchd.protocol.errors import Code, FetchdError
 
 from .mounts import mount_of, mounts, nearest
 from .untrusted import staged
-from .workspace import empty_rooms
+from .workspace import distrust, empty_rooms
 
 HIDDEN = ".fetchd"
 
@@ -39,6 +40,7 @@ class Areas:
     def __init__(self, state: Path, instance: str, known: Mapping[str, str]) -> None:
         self._instance = instance
         self._locks: dict[str, int] = {}
+        self._mounts: dict[str, str] = {}
         self._points = dict(known)
         self._ordered: set[str] = set()
         self.recovered = False
@@ -66,14 +68,20 @@ class Areas:
         point = self._points.get(area, "")
         if area == self.default or not point:
             return
-        now = mount_of(area).point
-        if now != point:
+        now = mount_of(area)
+        if now.point != point:
             with self._guard:
                 # a mount that was detached while it was in use ends when nobody uses it any more
                 self._unlock(area)
             # a longer one was mounted over it
-            why = f"{now} hides it" if len(now) > len(point) else f"{point} is not mounted"
+            longer = len(now.point) > len(point)
+            why = f"{now.point} hides it" if longer else f"{point} is not mounted"
             raise FetchdError(Code.DISK_GONE, f"{why}, which {area} lies on")
+        if now.id != self._mounts.get(area, now.id):
+            # the lock keeps the mount that it was taken on, so that this one cannot have its number
+            with self._guard:
+                self._unlock(area)
+                self.open(area)
 
     def known(self) -> list[str]:
         """The areas that are open, the default one first."""
@@ -149,6 +157,9 @@ class Areas:
                 self._unlock(area)
             if area not in self._locks:
                 self._locks[area] = _lock(area)
+                self._mounts[area] = mount_of(area).id
+                if self.recovered:
+                    distrust(area)
             if self.recovered and area not in self._ordered and os.access(f"{area}/rooms", os.W_OK):
                 # it was out of reach or read-only when this daemon began, and comes too late for the recovery
                 self._ordered.add(area)
@@ -183,6 +194,7 @@ class Areas:
         self._unlock_all()
 
     def _unlock(self, area: str) -> None:
+        self._mounts.pop(area, None)
         fd = self._locks.pop(area, None)
         if fd is not None:
             os.close(fd)

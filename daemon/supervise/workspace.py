@@ -282,6 +282,13 @@ def _make(name: str, content: bytes, workspace: int) -> None:
         os.close(fd)
 
 
+def distrust(area: str) -> None:
+    """Forget how far the data in an area reaches: only what the rows know to be synced is there."""
+    for workspace in (*Path(area).glob("jobs/*"), *Path(area).glob("rooms/*/*")):
+        with contextlib.suppress(OSError, FetchdError), staged(f"{workspace}/frontier") as frontier:
+            frontier.unlink()
+
+
 def empty_rooms(area: str) -> None:
     """Bring workspaces of dead workers home and drop their rooms."""
     rooms = Path(area, "rooms")

@@ -20,6 +20,7 @@ from .store_jobs import job as plain_job
 
 BOOT = "01234567-89ab-cdef-0123-456789abcdef"
 CONTENT = b"the content of the file"
+INSTANCE = "0123456789abcdef"
 
 
 class House:

@@ -127,16 +127,25 @@ def test_a_file_system_that_is_taken_away_under_a_running_job(
     assert len(origin.requests) == 2, "nothing was fetched twice"
 
 
-def test_a_restart_without_the_disk(daemon: DaemonProcess, origin: Origin, disk: Path, point: Path) -> None:
-    """What an ended daemon's worker has left there is found when the disk is back, and gone on with."""
+@pytest.mark.parametrize("end", ["drained", "killed"])
+def test_a_restart_without_the_disk(
+    daemon: DaemonProcess, origin: Origin, disk: Path, point: Path, end: str
+) -> None:
+    """What an ended daemon's worker has left there is found when the disk is back, and gone on with.
+
+    Of a killed one nobody knows how much got to the disk before it went: what was synced counts.
+    """
     gate = origin.gate()
     url = origin.add("/f", Resource(size=SIZE, seed=4), "hold", times=1, after=SIZE // 2, gate=gate)
     with bound(disk, point):
         with daemon.client() as client:
             job = client.submit(url, directory=point, id="job")
             until(job, lambda s: s.bytes >= SIZE // 2)
-        daemon.kill()
-        daemon.wait_all_gone()
+        if end == "killed":
+            daemon.kill()
+            daemon.wait_all_gone()
+        else:
+            daemon.terminate()
     gate.open()
     daemon.start()
     with daemon.client() as client:
@@ -146,4 +155,7 @@ def test_a_restart_without_the_disk(daemon: DaemonProcess, origin: Origin, disk:
         with bound(disk, point):
             assert sha256_file(job.result(timeout=60).path) == sha256_of(SIZE, 4)
             job.remove()
-    assert [request.range for request in origin.requests] == [None, f"bytes={SIZE // 2}-"]
+    expected = {f"bytes={SIZE // 2}-"} if end == "drained" else {f"bytes={SIZE // 2}-", None}
+    first, second = (request.range for request in origin.requests)
+    assert first is None
+    assert second in expected
