@@ -67,6 +67,11 @@ class Run:
         self.rate: int | None = None
 
 
+def origins_of(job: Job) -> set[str]:
+    """Those that a job names itself."""
+    return {origin(url) for url in (job.url, *job.options.mirrors)}
+
+
 class Slot:
     """A place in the pool. `incarnation` counts the workers that have filled it; 0: none yet.
 
@@ -121,16 +126,18 @@ class Slot:
             return False
         if self.owner is not None and not is_of(job, self.owner):
             return False
-        if self.secret or job.secret:
-            return self.origins <= {origin(job.url)}
-        return True
+        only = {origin(job.url)}
+        if self.secret:
+            # a mirror elsewhere would be spoken to beside them
+            return self.origins | origins_of(job) <= only
+        return not job.secret or self.origins <= only
 
     def start(self, job: Job, run: Run) -> None:
         """The worker here belongs to this job now."""
         self.run = run
         self.owner = job.owner
         self.secret = self.secret or job.secret
-        self.origins.update(origin(url) for url in (job.url, *job.options.mirrors))
+        self.origins |= origins_of(job)
 
     def end(self, now: int) -> None:
         """The worker here is idle again."""

@@ -11,6 +11,7 @@ from fetchd.daemon.core.job import Job, Moment
 from fetchd.daemon.core.pool import Pool
 from fetchd.daemon.core.slot import Run, Slot
 from fetchd.protocol.errors import Code
+from fetchd.protocol.mailbox import Options
 
 from . import make
 from .make import AREA, SECOND, Walk, intake, job, moment, submit
@@ -31,6 +32,8 @@ def warm(*history: Job, **fields: Any) -> Slot:
 PLAIN, SECRET = job(), job(secret=True)
 OTHER_ORIGIN, OTHER_SECRET = job(host="b.test"), job(host="b.test", secret=True)
 OTHER_OWNER = job(owner="uid:2")
+ELSEWHERE = Options(mirrors=("http://b.test/f",))
+MIRRORED, MIRRORED_SECRET = job(options=ELSEWHERE), job(options=ELSEWHERE, secret=True)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,9 @@ OTHER_OWNER = job(owner="uid:2")
         ((PLAIN,), job(host="a.test", area="/other"), False),
         ((PLAIN,), job(url="https://a.test/f", secret=True), False),
         ((PLAIN,), job(url="http://a.test:80/g", secret=True), True),
+        ((), MIRRORED_SECRET, True), ((PLAIN,), MIRRORED_SECRET, True), ((SECRET,), MIRRORED_SECRET, False),
+        ((PLAIN,), MIRRORED, True), ((SECRET,), MIRRORED, False), ((MIRRORED,), SECRET, False),
+        ((SECRET,), job(options=Options(mirrors=("http://a.test/g",))), True),
     ],
 )  # fmt: skip
 def test_who_fits(history: tuple[Job, ...], new: Job, fits: bool) -> None:
