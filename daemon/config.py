@@ -101,7 +101,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed_time: Annotated[Seconds, Key(
         "How long it may be slower than `min_speed`; a job may ask for another.", "seconds")] = 60.0
     max_size: Annotated[Count, Key(
-        "Largest file that is fetched; a job may ask for another. 0: any.", "bytes")] = 0
+        "Largest file that is fetched; a job may ask for less. 0: any.", "bytes")] = 0
     connect_timeout: Annotated[Seconds, Key(
         "Longest wait for a connection; a job may ask for another.", "seconds")] = 10.0
     read_timeout: Annotated[Seconds, Key(
