@@ -3,17 +3,20 @@
 import configparser
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
-from fetchd.daemon.config import KEYS, RESERVED, Config
+from fetchd.daemon.config import KEYS, RESERVED, Config, load
 
 ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 PAGES = ("man/fetchd.1", "man/fetchd.toml.5")
 
 LINTERS = {
@@ -84,6 +87,37 @@ def test_every_variable_is_in_it() -> None:
     missing = {name for name in named - OF_TESTS if f".B {name}\n" not in page}
     assert not missing
     assert not [name for name in KEYS if name in RESERVED]
+
+
+def blocks(page: str) -> list[str]:
+    """What a page shows as it is typed."""
+    found = re.findall(r"^\.nf\n(.*?)^\.fi$", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert found
+    return [block.replace("\\-", "-") for block in found]
+
+
+def test_commands_that_are_shown_are_understood(
+    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the manual and in the README."""
+    monkeypatch.chdir(tmp_path)
+    Path("urls.txt").touch()
+    shown = [*blocks(PAGES[0])[-1].splitlines(), *re.findall(r"^\$ (.*)", README.read_text(), re.MULTILINE)]
+    for part in [part for line in shown for part in re.split(r"\||&&|;", line)]:
+        program, *words = shlex.split(part, comments=True)
+        if program == "fetchd":
+            context = make.ROOT
+            while isinstance(context.command, click.Group):
+                context = make.inner(context, words.pop(0))
+            context.command.parse_args(context, words)
+            context.close()
+
+
+def test_configurations_that_are_shown_are_understood(tmp_path: Path) -> None:
+    file = tmp_path / "fetchd.toml"
+    for block in blocks(PAGES[1]):
+        file.write_text(block)
+        assert load(file, {}) != Config()
 
 
 @pytest.mark.parametrize("page", PAGES)
