@@ -7,6 +7,7 @@ start went. Each verb imports what it needs: the doctor must be able to say that
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,11 @@ from pathlib import Path
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; the exit status: 0 all is well, 1 it is not, 2 usage."""
     options = _parser().parse_args(arguments)
+    if options.verb != "run":
+        # end as other programs do whose reader has gone: quietly, by the signal
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.verb == "config":
-        return _config(options.config, options.json)
+        return _config(options.config, options.json, options.describe)
     if options.verb == "doctor":
         from . import doctor
 
@@ -31,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log-file", type=Path, help="log to a file that is rotated instead of stderr")
     run.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     config = verbs.add_parser("config", help="show the settings in force and where they come from")
+    config.add_argument("--describe", action="store_true", help="say what each of them is")
     doctor = verbs.add_parser("doctor", help="check this machine and this installation")
     for verb in (run, config, doctor):
         verb.add_argument("--config", type=Path, help="configuration file")
@@ -86,7 +91,11 @@ def _run(options: argparse.Namespace) -> int:
     return 1
 
 
-def _config(path: Path | None, as_json: bool) -> int:
+def _config(path: Path | None, as_json: bool, describe: bool) -> int:
+    import textwrap
+
+    from msgspec.structs import asdict
+
     from .config import ConfigError, in_force
 
     try:
@@ -95,15 +104,14 @@ def _config(path: Path | None, as_json: bool) -> int:
         print(f"fetchd: {error}", file=sys.stderr)
         return 1
     if as_json:
-        fields = ("key", "value", "source", "where", "change")
-        print(
-            json.dumps([{name: getattr(setting, name) for name in fields} for setting in settings], indent=2)
-        )
+        print(json.dumps([asdict(setting) for setting in settings], indent=2))
         return 0
     rows = [(s.key, json.dumps(s.value), s.source + (f" ({s.where})" if s.where else "")) for s in settings]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for key, value, source in rows:
+    for setting, (key, value, source) in zip(settings, rows, strict=True):
         print(f"{key:{widths[0]}}  {value:{widths[1]}}  {source}")
+        if describe:
+            print(textwrap.indent(textwrap.fill(setting.description, 76), "    "))
     return 0
 
 

@@ -1,7 +1,8 @@
 """The configuration: `fetchd.toml`, overridden by `FETCHD_*` in the environment. Unknown keys are errors.
 
-The file is `--config`, else `$FETCHD_CONFIG`, else `$XDG_CONFIG_HOME/fetchd/fetchd.toml` if it exists (for
-root `/etc/fetchd/fetchd.toml` first).
+The file is `--config`, else `$FETCHD_CONFIG`, else the first that exists of
+`$CONFIGURATION_DIRECTORY/fetchd.toml` (systemd), for root `/etc/fetchd/fetchd.toml`, and
+`$XDG_CONFIG_HOME/fetchd/fetchd.toml`. `Config` is also where the settings are described.
 """
 
 import grp
@@ -10,7 +11,7 @@ import ssl
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -37,109 +38,164 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message says where and why."""
 
 
+Change = Literal["live", "next_worker", "restart"]
+
+
+class Key(Struct, frozen=True):
+    """What a key is, for people: whatever describes the configuration is made from this.
+
+    `change` is when a new value comes into force after a reload. `default` says the default where the value
+    alone does not. Backticks mark what is written literally.
+    """
+
+    text: str
+    unit: Literal["", "seconds", "bytes", "bytes a second"] = ""
+    change: Change = "live"
+    default: str = ""
+
+    def sentences(self) -> str:
+        """The text, the unit, and when a change is in force if not at once."""
+        return self.text + (f" In {self.unit}." if self.unit else "") + _CHANGES[self.change]
+
+
+_CHANGES = {
+    "live": "",
+    "next_worker": " A change is for workers that are started then.",
+    "restart": " A change takes a restart.",
+}
+
+
 Rule = Annotated[str, Meta(min_length=1, max_length=255)]
-"""A host's name, `*.` and a name, or a network by its numbers."""
-
 Root = Annotated[str, Meta(min_length=2, max_length=4096, pattern="^/")]
-"""A directory; `{user}` in it is the owner's name."""
-
 Octal = Annotated[str, Meta(pattern="^([0-7]{3,4})?$")]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+Age = Annotated[float, Meta(ge=0, le=366 * 86400)]
 
 SYSTEM_GROUP, SYSTEM_MODES = "fetchd", ("0640", "2750")
 SYSTEM_PORTS = (21, 53, 80, 443)
-
-Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
 class History(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long finished jobs are known: for `age` seconds, and the newest `count` of them; 0: any."""
 
     age: Annotated[float, Meta(ge=0, le=100 * 366 * 86400)] = 90 * 86400.0
-    count: Annotated[int, Meta(ge=0, le=MAX_INT)] = 100_000
+    count: Count = 100_000
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is in force. Times in seconds, sizes in bytes, speeds in bytes a second; 0: no such limit.
+    """What is in force. Each key has its `Key`; their order is that of every listing."""
 
-    `min_free` stays free on every file system; where it is not given 256 MiB, or 1 % of a smaller one.
-    """
+    # fmt: off
+    workers: Annotated[int, Meta(ge=1, le=512), Key(
+        "Downloads at once. Where this is lowered, those that run go on.")] = 5
+    host_connections: Annotated[int, Meta(ge=1, le=512), Key(
+        "Connections to one host at once, over all jobs.")] = 16
+    limit_rate: Annotated[Count, Key(
+        "Speed of everything together, unless `fetchd limit` has set another. 0: no limit.",
+        "bytes a second")] = 0
+    min_speed: Annotated[Count, Key(
+        "An attempt that is slower than this for `min_speed_time` has failed; a job may ask for another. "
+        "0: any speed will do.", "bytes a second")] = 1024
+    min_speed_time: Annotated[Seconds, Key(
+        "How long it may be slower than `min_speed`; a job may ask for another.", "seconds")] = 60.0
+    max_size: Annotated[Count, Key(
+        "Largest file that is fetched; a job may ask for less. 0: any.", "bytes")] = 0
+    connect_timeout: Annotated[Seconds, Key(
+        "Longest wait for a connection; a job may ask for another.", "seconds")] = 10.0
+    read_timeout: Annotated[Seconds, Key(
+        "Longest wait for a server's next bytes; a job may ask for another.", "seconds")] = 30.0
+    ca_bundle: Annotated[str, Key(
+        "File of trusted authorities (PEM).", change="next_worker",
+        default="`$SSL_CERT_FILE`, or the system's")] = ""
+    min_free: Annotated[Count | None, Key(
+        "Stays free on every file system; while there is less, downloads to it wait.", "bytes",
+        default="256 MiB, or 1 % of the file system if that is less")] = None
+    roots: Annotated[tuple[Root, ...], Key(
+        "Directories (absolute) below which files may be put; `{user}` is the owner's name.",
+        default="anywhere")] = ()
+    file_mode: Annotated[Octal, Key(
+        'Mode of delivered files in octal, as in `"0640"`.',
+        default="by the submitter's umask; `0640` if `system`")] = ""
+    dir_mode: Annotated[Octal, Key(
+        'Mode of directories that are made for them in octal, as in `"2750"`.',
+        default="by the submitter's umask; `2750` if `system`")] = ""
+    keep_failed: Annotated[Age, Key(
+        "How long the bytes of a failed job are kept for a retry.", "seconds")] = 86400.0
+    cleanup: Annotated[Cleanup, Key(
+        "Whether partial data is deleted: after `success`, and after `failure`; where that is not set, it is "
+        "kept for `keep_failed` if it can be resumed from. Cancelling always deletes it.",
+        default="`{success = true}`")] = Cleanup()
+    keep_history: Annotated[History, Key(
+        "How long finished jobs are known: for `age` seconds, and the newest `count` of them. "
+        "0: any.")] = History()
+    backup_interval: Annotated[Age, Key(
+        "Time between two backups of the database. 0: none are made.", "seconds")] = 3600.0
+    stop_grace: Annotated[Seconds, Key(
+        "Time for a worker to stop before it is killed.", "seconds")] = 2.0
+    drain_timeout: Annotated[Seconds, Key(
+        "Time for all workers to save their progress when the daemon stops.", "seconds")] = 20.0
+    idle_timeout: Annotated[Seconds, Key(
+        "A worker that has been idle so long ends, the last one excepted.", "seconds")] = 30.0
+    hang_timeout: Annotated[float, Meta(ge=1, le=86400), Key(
+        "A worker that has been silent so long is killed.", "seconds")] = 30.0
+    worker_memory: Annotated[Count, Key(
+        "A worker that takes more is killed, and its job tried again. 0: no limit.", "bytes")] = 512 << 20
+    sandbox: Annotated[Mode, Key(
+        "The room of a worker: with `required` the daemon does not start where a layer is missing, with "
+        "`best-effort` it does with those that there are, with `off` without any.",
+        change="next_worker")] = "best-effort"
+    system: Annotated[bool, Key(
+        "A daemon for all users of the machine: what is not set is stricter.", change="restart")] = False
+    allow_private: Annotated[bool | None, Key(
+        "Whether downloads may come from addresses that are not public.",
+        default="true; false if `system`")] = None
+    allow_hosts: Annotated[tuple[Rule, ...], Key(
+        "The only hosts to download from: names, `*.example.org` for all below one, or networks such as "
+        "`10.0.0.0/8`, which may be private then.", default="any")] = ()
+    deny_hosts: Annotated[tuple[Rule, ...], Key(
+        "Hosts not to download from, written in the same way. They win.", default="none")] = ()
+    allow_ports: Annotated[tuple[Port, ...] | None, Key(
+        "The only TCP ports of servers. An empty list: all.", change="next_worker",
+        default="all; 21, 53, 80 and 443 if `system`")] = None
+    group: Annotated[str | None, Key(
+        "Members of this group may use the daemon, too, each for jobs of their own.",
+        default="none; `fetchd` if `system`")] = None
+    admin_group: Annotated[str, Key(
+        "Members of this group see and steer all jobs. Where `group` is set they have to be in that, too.",
+        default="none")] = ""
+    max_queued: Annotated[Count, Key(
+        "Jobs of one owner that wait or are paused. 0: no limit.")] = 0
+    max_running: Annotated[Count, Key(
+        "Jobs of one owner that run at once. 0: no limit.")] = 0
+    max_in_flight: Annotated[Count, Key(
+        "What one owner's running jobs may have to fetch, taken together. 0: no limit.", "bytes")] = 0
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Key(
+        "The least that is logged.")] = "info"
+    log_format: Annotated[Format, Key(
+        "How it is logged; `auto` is the journal's fields under systemd, else text.",
+        change="restart")] = "auto"
+    # fmt: on
 
-    workers: Annotated[int, Meta(ge=1, le=512)] = 5
-    log_level: str = "info"
-    log_format: Format = "auto"
-    connect_timeout: Seconds = 10.0
-    read_timeout: Seconds = 30.0
-    stop_grace: Seconds = 2.0
-    drain_timeout: Seconds = 20.0
-    idle_timeout: Seconds = 30.0
-    hang_timeout: Annotated[float, Meta(ge=1, le=86400)] = 30.0
-    keep_failed: Annotated[float, Meta(ge=0, le=366 * 86400)] = 86400.0
-    keep_history: History = History()
-    backup_interval: Annotated[float, Meta(ge=0, le=366 * 86400)] = 3600.0
-    cleanup: Cleanup = Cleanup()
-    ca_bundle: str = ""
-    host_connections: Annotated[int, Meta(ge=1, le=512)] = 16
-    limit_rate: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
-    min_speed: Annotated[int, Meta(ge=0, le=MAX_INT)] = 1024
-    min_speed_time: Seconds = 60.0
-    max_size: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
-    sandbox: Mode = "best-effort"
-    worker_memory: Annotated[int, Meta(ge=0, le=MAX_INT)] = 512 << 20
-    system: bool = False
-    """A daemon for all users of the machine: what is not set is stricter then."""
-    allow_private: bool | None = None
-    allow_hosts: tuple[Rule, ...] = ()
-    deny_hosts: tuple[Rule, ...] = ()
-    allow_ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] | None = None
-    group: str | None = None
-    admin_group: str = ""
-    max_queued: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
-    max_running: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
-    max_in_flight: Annotated[int, Meta(ge=0, le=MAX_INT)] = 0
-    roots: tuple[Root, ...] = ()
-    file_mode: Octal = ""
-    dir_mode: Octal = ""
-    min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
 
-
-IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
-    "workers": "live",
-    "log_level": "live",
-    "log_format": "restart",
-    "connect_timeout": "live",
-    "read_timeout": "live",
-    "stop_grace": "live",
-    "drain_timeout": "live",
-    "idle_timeout": "live",
-    "hang_timeout": "live",
-    "keep_failed": "live",
-    "keep_history": "live",
-    "backup_interval": "live",
-    "cleanup": "live",
-    "ca_bundle": "next_worker",
-    "host_connections": "live",
-    "limit_rate": "live",
-    "min_speed": "live",
-    "min_speed_time": "live",
-    "max_size": "live",
-    "sandbox": "next_worker",
-    "worker_memory": "live",
-    "system": "restart",
-    "allow_private": "live",
-    "allow_hosts": "live",
-    "deny_hosts": "live",
-    "allow_ports": "next_worker",
-    "group": "live",
-    "admin_group": "live",
-    "max_queued": "live",
-    "max_running": "live",
-    "max_in_flight": "live",
-    "roots": "live",
-    "file_mode": "live",
-    "dir_mode": "live",
-    "min_free": "live",
+KEYS = {
+    name: note
+    for name, hint in get_type_hints(Config, include_extras=True).items()
+    for note in getattr(hint, "__metadata__", ())
+    if isinstance(note, Key)
 }
-"""When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
+"""What each key is, in order."""
+
+IN_FORCE = {name: key.change for name, key in KEYS.items()}
+"""When a key that a reload has changed comes into force."""
+
+LISTS = frozenset(
+    name
+    for name, hint in get_type_hints(Config).items()
+    if any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
+)
+"""Keys whose environment variable is a list, by commas or spaces."""
 
 
 def core_settings(config: Config, default_area: str) -> Settings:
@@ -233,10 +289,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
             given: Any = value.replace(",", " ").split() if name in LISTS else value
             _convert({name: given}, key, strict=False)
             values[name] = given
-    config = _convert(values, "the configuration", strict=False)
-    if config.log_level not in ("debug", "info", "warning", "error"):
-        raise ConfigError("log_level is one of debug, info, warning, error")
-    return config
+    return _convert(values, "the configuration", strict=False)
 
 
 def ca_bundle(config: Config, environment: Mapping[str, str]) -> str:
@@ -257,6 +310,8 @@ def _default_path(environment: Mapping[str, str]) -> Path | None:
     places = [Path(home) / "fetchd" / "fetchd.toml"]
     if os.geteuid() == 0:
         places.insert(0, Path("/etc/fetchd/fetchd.toml"))
+    if directories := environment.get("CONFIGURATION_DIRECTORY"):
+        places.insert(0, Path(directories.split(":")[0]) / "fetchd.toml")
     return next((place for place in places if place.is_file()), None)
 
 
@@ -267,13 +322,6 @@ def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
         raise ConfigError(f"{where}: {error}") from None
 
 
-Change = Literal["live", "next_worker", "restart"]
-
-
-LISTS = frozenset({"allow_hosts", "deny_hosts", "allow_ports", "roots"})
-"""Keys whose environment variable is a list, by commas or spaces."""
-
-
 class Setting(Struct, frozen=True):
     """A key in force. `source` is default, file or environment, `where` the file or the variable."""
 
@@ -282,6 +330,7 @@ class Setting(Struct, frozen=True):
     source: Literal["default", "file", "environment"]
     where: str | None
     change: Change
+    description: str
 
 
 def in_force(path: Path | None, environment: Mapping[str, str]) -> list[Setting]:
@@ -294,11 +343,13 @@ def in_force(path: Path | None, environment: Mapping[str, str]) -> list[Setting]
     for key in config.__struct_fields__:
         value = getattr(config, key)
         plain = msgspec.structs.asdict(value) if isinstance(value, Struct) else value
-        change: Change = IN_FORCE.get(key, "restart")
+        known = KEYS[key]
+        default = f" Default: {known.default}." if known.default else ""
+        about = known.change, known.sentences() + default
         if key in variables:
-            found.append(Setting(key, plain, "environment", variables[key], change))
+            found.append(Setting(key, plain, "environment", variables[key], *about))
         elif key in filed:
-            found.append(Setting(key, plain, "file", str(chosen), change))
+            found.append(Setting(key, plain, "file", str(chosen), *about))
         else:
-            found.append(Setting(key, plain, "default", None, change))
+            found.append(Setting(key, plain, "default", None, *about))
     return found

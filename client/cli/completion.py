@@ -17,8 +17,10 @@ MOST = 50
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the shell's completion script.
 
-    For bash: eval "$(fetchd completion bash)" in ~/.bashrc; likewise in ~/.zshrc. For fish: fetchd completion
-    fish > ~/.config/fish/completions/fetchd.fish
+    \b
+    In ~/.bashrc: eval "$(fetchd completion bash)"
+    In ~/.zshrc:  eval "$(fetchd completion zsh)"
+    For fish:     fetchd completion fish >~/.config/fish/completions/fetchd.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -29,7 +29,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON t
 def names_daemon(command: F) -> F:
     """Give a command the options --socket and --system; both are passed on as `socket`."""
 
-    @click.option("--socket", metavar="PATH", help="The daemon's control socket (else FETCHD_SOCKET).")
+    @click.option("--socket", metavar="PATH", help="The control socket (else $FETCHD_SOCKET, or your own).")
     @click.option("--system", is_flag=True, help="The daemon for all users of this machine; never started.")
     @functools.wraps(command)
     def wrapped(*args: Any, socket: str | None, system: bool, **kwargs: Any) -> Any:

@@ -27,13 +27,17 @@ def daemon() -> None:
     """Start, stop and look at the daemon."""
 
 
-@daemon.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(arguments: tuple[str, ...]) -> NoReturn:
-    """Run the daemon in the foreground; all arguments are passed on to it."""
-    exec_daemon("run", *arguments)
+@daemon.command()
+@click.option("--config", metavar="FILE", help="The configuration file; see fetchd.toml(5).")
+@click.option("--log-file", metavar="FILE", help="Log to this file, which is rotated, instead of stderr.")
+def run(**files: str | None) -> NoReturn:
+    """Run the daemon in the foreground.
+
+    SIGTERM and Ctrl-C let downloads save their progress first, a second one does not. SIGHUP makes it read
+    its configuration again.
+    """
+    named = [(f"--{name.replace('_', '-')}", file) for name, file in files.items() if file is not None]
+    exec_daemon("run", *(word for option in named for word in option))
 
 
 @daemon.command()
@@ -89,7 +93,10 @@ daemon.add_command(logs)
 @json_option
 @names_daemon
 def reload(as_json: bool, socket: str | None) -> None:
-    """Make the daemon read its configuration again, and say which changes are in force when."""
+    """Make the daemon read its configuration again.
+
+    It is said which changes are in force when. A configuration that cannot be used changes nothing.
+    """
     with client(socket, start=False) as c:
         answer = c.reload()
     if as_json:
@@ -111,7 +118,10 @@ def reload(as_json: bool, socket: str | None) -> None:
 @json_option
 @names_daemon
 def status(as_json: bool, socket: str | None) -> None:
-    """How the daemon is. Exit code 3 if none runs."""
+    """Show how the daemon is: its workers, their rooms, what is held.
+
+    Exit code 3 if none runs.
+    """
     with client(socket, start=False) as c:
         answer = c.status()
     if as_json:

@@ -9,21 +9,24 @@ TOPICS = ("exit-codes",)
 
 
 @click.command("help")
-@click.argument("topic", required=False)
+@click.argument("topic", metavar="[COMMAND...|TOPIC]", nargs=-1)
 @click.pass_context
-def help_(ctx: click.Context, topic: str | None) -> None:
-    """Help for a command, or on a topic: exit-codes."""
-    root = ctx.find_root()
-    if topic is None:
-        click.echo(root.get_help())
+def help_(ctx: click.Context, topic: tuple[str, ...]) -> None:
+    """Help for a command, or on a topic: exit-codes.
+
+    The whole manual: man fetchd, man fetchd.toml.
+    """
+    about = ctx.find_root()
+    if not topic:
+        click.echo(about.get_help())
         click.echo(f"\nTopics: {', '.join(TOPICS)}")
         return
-    if topic == "exit-codes":
+    if topic == ("exit-codes",):
         describe([(str(code), meaning) for code, meaning in exits.MEANINGS.items()])
         return
-    assert isinstance(root.command, click.Group)
-    command = root.command.get_command(ctx, topic)
-    if command is None:
-        raise click.UsageError(f"no command or topic {topic!r}", ctx)
-    with click.Context(command, info_name=topic, parent=root) as inner:
-        click.echo(command.get_help(inner))
+    for word in topic:
+        command = about.command.get_command(about, word) if isinstance(about.command, click.Group) else None
+        if command is None:
+            raise click.UsageError(f"no command or topic {' '.join(topic)!r}", ctx)
+        about = click.Context(command, info_name=word, parent=about)
+    click.echo(about.get_help())

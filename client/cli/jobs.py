@@ -25,8 +25,9 @@ BECAUSE = {
 @click.option("--label", "labels", multiple=True, type=Pairs("=", "KEY=VALUE"),
               help="Only jobs with this label (repeatable).")  # fmt: skip
 @click.option("--since", type=Since(), default=0, metavar="TIME",
-              help="Only jobs active since a time (RFC 3339) or for a duration (2h).")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most jobs shown.")
+              help="Only jobs active since a time (RFC 3339), or in the last 2h, say.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, metavar="N",
+              help="Most jobs shown.")  # fmt: skip
 @json_option
 @reaches_daemon
 def ls(
@@ -115,12 +116,16 @@ def _details(job: JobSnapshot) -> list[tuple[str, str]]:
 
 @click.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=job_ids)
-@click.option("--timeout", type=Duration(), help="Give up after this long (exit code 5).")
+@click.option("--timeout", type=Duration(), metavar="DURATION",
+              help="Give up after this long: 30s, 2h (exit code 5).")  # fmt: skip
 @click.option("--any", "any_one", is_flag=True, help="Return once one of them is over, not all.")
 @json_option
 @reaches_daemon
 def wait(reach: Reach, ids: tuple[str, ...], timeout: float | None, any_one: bool, as_json: bool) -> int:
-    """Wait until jobs are over. Ctrl-C stops waiting, not the jobs."""
+    """Wait until jobs are over.
+
+    The exit code is their result, as with get. Ctrl-C stops waiting, not the jobs.
+    """
     with reach() as client:
         from fetchd.client.jobs import failure
 

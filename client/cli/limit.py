@@ -20,10 +20,11 @@ from .verbs import tell
 @json_option
 @reaches_daemon
 def limit(reach: Reach, words: tuple[str, ...], host: str | None, as_json: bool) -> int:
-    """Limit the speed of jobs, of a host, or of everything together, from now on.
+    """Limit the speed of jobs, of a host, or of everything.
 
-    RATE is in bytes a second: 500K, 2M/s (K, M and G are powers of 1024). Without any argument it shows which
-    limits are in force; that of a job: fetchd show ID.
+    RATE is in bytes a second: 500K, 2M/s (K, M and G are powers of 1024). It is in force from now on, after a
+    restart too; off lifts it. Without any argument the limits in force are shown; for that of a job see
+    fetchd show ID.
     """
     if not words:
         if host is not None:

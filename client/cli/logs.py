@@ -19,7 +19,7 @@ CHUNK = 1 << 16
 
 @click.command()
 @click.option("-n", "--lines", "count", type=click.IntRange(min=0), default=20, show_default=True,
-              help="Show this many lines from the end.")  # fmt: skip
+              metavar="N", help="Show this many lines from the end.")  # fmt: skip
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until Ctrl-C.")
 def logs(count: int, follow: bool) -> int:
     """Show the log of the daemon that was started in the background."""

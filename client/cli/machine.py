@@ -15,21 +15,25 @@ def config() -> None:
 
 
 @config.command()
+@click.option("--describe", is_flag=True, help="Say what each setting is, too; JSON always does.")
 @config_option
 @json_option
-def show(file: str | None, as_json: bool) -> NoReturn:
-    """Show every setting, its value, and whether it is the default, from the file or the environment.
+def show(file: str | None, as_json: bool, describe: bool) -> NoReturn:
+    """Show every setting and where it comes from.
 
-    This is what a daemon started now would use; fetchd daemon reload brings a running one up to date.
+    A daemon that is started now would use these; fetchd daemon reload brings a running one up to date.
     """
-    exec_daemon("config", *_options(file, as_json))
+    exec_daemon("config", *_options(file, as_json), *(["--describe"] if describe else []))
 
 
 @click.command()
 @config_option
 @json_option
 def doctor(file: str | None, as_json: bool) -> NoReturn:
-    """Check this machine and this installation, and say what helps. Exit code 1 if something fails."""
+    """Look for faults of this machine and installation.
+
+    Each comes with what helps. Exit code 1 if something fails.
+    """
     exec_daemon("doctor", *_options(file, as_json))
 
 

@@ -62,7 +62,8 @@ def get(
 ) -> int:
     """Download files: submit, follow, and exit with the result.
 
-    Ctrl-C stops following, not the download; a second one within two seconds cancels it.
+    The exit code is 0 if all files are there, 1 if one failed, 6 if one was cancelled. Ctrl-C stops
+    following, not the download; a second one within two seconds cancels it.
     """
     from .follow import Following
     from .interrupt import Act, catching
@@ -97,8 +98,8 @@ def get(
 def add(reach: Reach, urls: tuple[str, ...], source: Any, as_json: bool, **options: Any) -> int:
     """Submit downloads and print their IDs, one a line.
 
-    Empty lines and lines that begin with # are left out of a list. Up to 1,000 downloads go into one
-    message, which is accepted as a whole; the IDs are printed when it is.
+    Empty lines and lines that begin with # are left out of a list. Up to 1,000 downloads are accepted at a
+    time, all or none of them; their IDs are printed then.
     """
     if not urls and source is None:
         raise click.UsageError("nothing to add: give URLs, or a list with -i FILE or -")

@@ -42,7 +42,7 @@ def picks_jobs(command: F) -> F:
     for option in (
         reaches_daemon,
         json_option,
-        click.option("--all", "everything", is_flag=True, help="All jobs that it can apply to."),
+        click.option("--all", "everything", is_flag=True, help="All jobs to which it applies."),
         click.argument("ids", metavar="[ID...]", nargs=-1, shell_complete=job_ids),
     ):
         command = option(command)
@@ -66,7 +66,10 @@ def pause(**options: Any) -> int:
 @click.command()
 @picks_jobs
 def resume(**options: Any) -> int:
-    """Let paused jobs go on. With --all the queue is opened again as well."""
+    """Let paused jobs go on.
+
+    With --all the queue is opened again as well.
+    """
     return apply("resume", **options)
 
 
@@ -74,7 +77,10 @@ def resume(**options: Any) -> int:
 @yes_option
 @picks_jobs
 def cancel(**options: Any) -> int:
-    """Cancel jobs for good and delete what they have fetched so far. Delivered files stay."""
+    """Cancel jobs for good and delete what they have fetched.
+
+    Delivered files stay.
+    """
     return apply("cancel", **options)
 
 
@@ -82,7 +88,10 @@ def cancel(**options: Any) -> int:
 @failed_option
 @picks_jobs
 def retry(**options: Any) -> int:
-    """Queue failed or cancelled jobs again, and let waiting ones go on at once."""
+    """Queue failed or cancelled jobs again.
+
+    Those that wait for another attempt get it at once.
+    """
     return apply("retry", **options)
 
 

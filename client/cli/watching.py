@@ -33,10 +33,10 @@ MOST = 1000
 @json_option
 @reaches_daemon
 def follow(reach: Reach, ids: tuple[str, ...], mode: str, as_json: bool) -> int:
-    """Show the progress of jobs to their end, and exit with their result.
+    """Show the progress of jobs until they are over.
 
-    Without IDs: of all live jobs and of new ones as they come, until Ctrl-C. Ctrl-C stops following, not the
-    jobs.
+    The exit code is their result, as with get. Without IDs: all live jobs, and new ones as they come, until
+    Ctrl-C. Ctrl-C stops following, not the jobs.
     """
     with reach() as client:
         chosen = [job.id for job in resolve(client, ids)]
@@ -111,12 +111,14 @@ class Everything:
 @click.command()
 @click.option("--since", type=click.IntRange(min=0), metavar="REVISION",
               help="Begin with what happened after this revision; default: now.")  # fmt: skip
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with what happens.")
+@click.option("--follow/--no-follow", default=True, show_default=True,
+              help="Go on with what happens, until Ctrl-C.")  # fmt: skip
 @reaches_daemon
 def events(reach: Reach, since: int | None, follow: bool) -> int:
-    """Write what happens to jobs, one JSON object a line, without a gap and without repeats.
+    """Write what happens to jobs, as JSON lines.
 
-    To go on later, give the last line's revision to --since. It goes on over restarts of the daemon.
+    Nothing is left out or repeated, over restarts of the daemon too. To go on later, give the last line's
+    revision to --since.
     """
     if since is None and not follow:
         raise click.UsageError("--no-follow goes with --since")

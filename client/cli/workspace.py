@@ -30,7 +30,10 @@ def workspace() -> None:
 @json_option
 @reaches_daemon
 def list_(reach: Reach, as_json: bool) -> None:
-    """List the workspaces that lie in the staging areas, largest first."""
+    """List workspaces, largest first.
+
+    An orphan belongs to no known job.
+    """
     with reach() as client:
         found = sorted(client.workspaces(), key=lambda info: -info.bytes)
     if as_json:
@@ -69,14 +72,18 @@ def path(reach: Reach, job_id: str, name: str | None, as_json: bool) -> None:
 
 @workspace.command()
 @click.argument("ids", metavar="[ID...]", nargs=-1)
-@click.option("--orphans", is_flag=True, help="Those that belong to no known job.")
-@click.option("--older-than", type=Duration(), metavar="DURATION", help="Those not written for this long.")
+@click.option("--orphans", is_flag=True, help="All that belong to no known job.")
+@click.option("--older-than", type=Duration(), metavar="DURATION",
+              help="All that were not written to for this long: 12h, 7d.")  # fmt: skip
 @json_option
 @reaches_daemon
 def clean(
     reach: Reach, ids: tuple[str, ...], orphans: bool, older_than: float | None, as_json: bool
 ) -> int:  # fmt: skip
-    """Delete workspaces of finished jobs. Those of live jobs are never touched."""
+    """Delete workspaces of finished jobs.
+
+    Those of live jobs are never touched.
+    """
     if not ids and not orphans and older_than is None:
         raise click.UsageError("which workspaces? IDs, --orphans or --older-than")
     with reach() as client:

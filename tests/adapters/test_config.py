@@ -34,6 +34,8 @@ def test_where_the_file_is_looked_for(file: Path, downloads: Path) -> None:
     (downloads / "fetchd").mkdir()
     (downloads / "fetchd" / "fetchd.toml").write_text("workers = 3")
     assert load(None, {"XDG_CONFIG_HOME": str(downloads)}).workers == 3
+    assert load(None, {**NOWHERE, "CONFIGURATION_DIRECTORY": f"{downloads / 'fetchd'}:/x"}).workers == 3
+    assert load(None, {**NOWHERE, "CONFIGURATION_DIRECTORY": "/nowhere"}) == Config()
     other = downloads / "other.toml"
     other.write_text("workers = 4")
     assert load(other, {"FETCHD_CONFIG": str(file)}).workers == 4

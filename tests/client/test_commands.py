@@ -2,12 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import Done, Fetchd
+from support.cli import COMMAND, Done, Fetchd
 from support.wait import read_line
 
 from fetchd.protocol import control
@@ -236,6 +237,11 @@ def test_config_and_doctor_need_no_daemon(state: Path) -> None:
     assert (found["read_timeout"]["value"], found["read_timeout"]["where"]) == (5.0, "FETCHD_READ_TIMEOUT")
     assert found["log_level"]["source"] == "default"
     assert "workers" in fetchd("config", "show", env=env).stdout
+    assert "Downloads at once" not in fetchd("config", "show", env=env).stdout
+    assert "Downloads at once" in fetchd("config", "show", "--describe", env=env).stdout
+    assert found["min_free"]["description"].endswith(
+        "Default: 256 MiB, or 1 % of the file system if that is less."
+    )
     bad = fetchd("config", "show", env={"FETCHD_WORKERS": "none"})
     assert bad.returncode == 1
     assert "Traceback" not in bad.stderr
@@ -247,8 +253,38 @@ def test_config_and_doctor_need_no_daemon(state: Path) -> None:
 def test_every_command_has_help() -> None:
     for command in (
         ["workspace", "clean"], ["daemon", "logs"], ["daemon", "reload"], ["config", "show"], ["events"],
-        ["follow"], ["rm"],
+        ["follow"], ["rm"], ["daemon", "run"],
     ):  # fmt: skip
         done = fetchd(*command, "--help")
         assert done.returncode == 0
-        assert done.stdout.startswith("Usage: fetchd ")
+        assert done.stdout.startswith(f"Usage: fetchd {' '.join(command)} ")
+        assert fetchd("help", *command).stdout == done.stdout
+
+
+def test_no_summary_is_cut() -> None:
+    """What a list of commands says of each is a whole sentence."""
+    for group in ([], ["workspace"], ["daemon"], ["config"]):
+        done = fetchd(*group, "--help", env={"COLUMNS": "80"})
+        commands = done.stdout.partition("Commands:\n")[2].splitlines()
+        assert commands
+        assert not [line for line in commands if line.endswith("...")]
+
+
+def test_the_daemon_in_the_foreground_takes_its_options(state: Path) -> None:
+    done = fetchd("daemon", "run", "--config", "/nowhere.toml")
+    assert (done.returncode, done.stderr) == (1, "fetchd: /nowhere.toml: No such file or directory\n")
+    log = state / "its.log"
+    done = fetchd("daemon", "run", "--log-file", str(log), env={"FETCHD_STATE_DIR": "/dev/null"})
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "/dev/null" in log.read_text()
+
+
+def test_a_reader_that_has_gone_is_no_fault(state: Path) -> None:
+    for command in (["config", "show"], ["doctor"], ["help"]):
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "w") as pipe:
+            done = subprocess.run(
+                [*COMMAND, *command], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, timeout=30
+            )
+        assert (done.returncode, done.stderr) == (-signal.SIGPIPE, ""), command
