@@ -61,12 +61,17 @@ def assignment(
         ca=hidden.ca,
         min_speed=_wish(wishes.min_speed, usual.min_speed),
         min_speed_time=_wish(wishes.min_speed_time, usual.min_speed_time),
-        max_size=_wish(wishes.max_size, usual.max_size) or None,
+        max_size=_least(wishes.max_size, usual.max_size),
         connections=allowed[0],
         rate=allowed[1],
         newer_than=prepared.newer_than,
         network=usual.network,
     )
+
+
+def _least(wanted: int | None, most: int) -> int | None:
+    """What the job allows and the configuration, the smaller of them; 0: anything."""
+    return min((size for size in (wanted or 0, most) if size), default=None)
 
 
 def _wish(wanted: T | None, usual: T) -> T:

@@ -111,18 +111,24 @@ def test_what_is_configured_holds_where_the_job_has_no_wish(downloads: Path) -> 
 
 def test_the_wishes_of_a_job_come_first(downloads: Path) -> None:
     wishes = Options(
-        connect_timeout=1.0, read_timeout=2.0, min_speed=0, min_speed_time=3.0, max_size=0, segments=4,
+        connect_timeout=1.0, read_timeout=2.0, min_speed=0, min_speed_time=3.0, segments=4,
         mirrors=("http://b.test/f",), proxy="http://p.test",
     )  # fmt: skip
-    told = Stage(downloads, replace(USUAL, max_size=77)).told(options=wishes, source=1, alone=True)
+    told = Stage(downloads).told(options=wishes, source=1, alone=True)
     assert (told.connect_timeout, told.read_timeout) == (1.0, 2.0)
-    assert (told.min_speed, told.min_speed_time, told.max_size) == (0, 3.0, None)
+    assert (told.min_speed, told.min_speed_time) == (0, 3.0)
     assert (told.options, told.mirrors, told.proxy) == (wishes, ["http://b.test/f"], "http://p.test")
     assert (told.source, told.alone) == (1, True)
 
 
-def test_the_configured_size_holds_too(downloads: Path) -> None:
-    assert Stage(downloads, replace(USUAL, max_size=77)).told().max_size == 77
+@pytest.mark.parametrize(
+    ("wanted", "most", "told"),
+    [(None, 77, 77), (0, 77, 77), (99, 77, 77), (5, 77, 5), (5, 0, 5), (0, 0, None)],
+)
+def test_the_smaller_size_holds(downloads: Path, wanted: int | None, most: int, told: int | None) -> None:
+    """Whoever may ask for a job may not allow more than the configuration does."""
+    stage = Stage(downloads, replace(USUAL, max_size=most))
+    assert stage.told(options=Options(max_size=wanted)).max_size == told
 
 
 def test_secrets_are_told_instead_of_what_is_shown(downloads: Path) -> None:

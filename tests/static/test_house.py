@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CORE_LINES = 250
 LINES = 400
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|tmp/w)(?![\w.-])")
-CODE = ("protocol", "client", "daemon", "man", "tests")
+CODE = ("protocol", "client", "daemon", "tests")
 
 
 def python_files(*folders: str) -> list[Path]:

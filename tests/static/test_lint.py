@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CHECKS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
-    "mypy": ["mypy", ".dev/fetchd", "man", "tests/support", "tests/conftest.py"],
+    "mypy": ["mypy", ".dev/fetchd", "tests/support", "tests/conftest.py"],
 }
 
 

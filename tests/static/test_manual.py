@@ -1,13 +1,11 @@
 """The manual is what the program says now, is whole, and is good roff."""
 
 import configparser
-import importlib.util
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -15,26 +13,17 @@ import pytest
 
 from fetchd.daemon.config import KEYS, RESERVED, Config, load
 
+from . import make_manual as make
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = ("man/fetchd.1", "man/fetchd.toml.5")
+PAGES = ("client/man/fetchd.1", "client/man/fetchd.toml.5")
 
 LINTERS = {
     "mandoc": ["mandoc", "-T", "lint", "-W", "warning"],
     "groff": ["groff", "-man", "-ww", "-T", "utf8", "-z"],
 }
 OF_TESTS = {"FETCHD_FUZZ", "FETCHD_FUZZ_DAMAGE", "FETCHD_SIM"}
-
-
-@pytest.fixture(scope="module")
-def make() -> Any:
-    """The program that makes the manual."""
-    spec = importlib.util.spec_from_file_location("make", ROOT / "man" / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def groff(text: str) -> str:
@@ -48,12 +37,12 @@ def groff(text: str) -> str:
     return done.stdout
 
 
-def test_it_is_what_would_be_made_now(make: Any) -> None:
+def test_it_is_what_would_be_made_now() -> None:
     old = [path.name for path, text in make.files().items() if path.read_text() != text]
-    assert not old, "run: python man/make.py"
+    assert not old, "run: python -m tests.static.make_manual"
 
 
-def test_every_setting_is_described(make: Any) -> None:
+def test_every_setting_is_described() -> None:
     """A key says what it is where it is declared, and what its default is where `""` says nothing."""
     names = [field.name for field in msgspec.structs.fields(Config)]
     assert list(KEYS) == names
@@ -62,7 +51,7 @@ def test_every_setting_is_described(make: Any) -> None:
     assert not silent
 
 
-def test_every_command_and_option_is_in_it(make: Any) -> None:
+def test_every_command_and_option_is_in_it() -> None:
     page = (ROOT / PAGES[0]).read_text()
     missing = []
     for command in make.commands(make.ROOT):
@@ -96,9 +85,7 @@ def blocks(page: str) -> list[str]:
     return [block.replace("\\-", "-") for block in found]
 
 
-def test_commands_that_are_shown_are_understood(
-    make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_commands_that_are_shown_are_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In the manual and in the README."""
     monkeypatch.chdir(tmp_path)
     Path("urls.txt").touch()
@@ -137,11 +124,11 @@ def test_it_is_good_roff(page: str, linter: str) -> None:
         "half 1 % … ü", "..", "\\&.", "x` y`",
     ],
 )  # fmt: skip
-def test_text_stays_what_it_is(make: Any, text: str) -> None:
+def test_text_stays_what_it_is(text: str) -> None:
     assert text.replace("`", "") in groff(make.line(text)).replace("`", "")
 
 
-def test_what_is_literal_is_bold(make: Any) -> None:
+def test_what_is_literal_is_bold() -> None:
     assert make.line("with `a-b`, or --no-x") == "with \\fBa\\-b\\fR, or \\fB\\-\\-no\\-x\\fR"
 
 

@@ -1,4 +1,4 @@
-"""`python man/make.py` writes the manual from what the program says itself, and the settings into README.md.
+"""`python -m tests.static.make_manual` writes the manual and the settings in README.md from the program.
 
 Words come from the `--help` of the commands, from `Config`, the exit codes and the error codes. What none of
 them says is in `*.in`, where a line `@NAME@` stands for what is made here. The pages are in man(7).
@@ -22,9 +22,10 @@ from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.errors import MEANINGS as ERRORS
 from fetchd.protocol.version import __version__
 
-HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
-MARKS = "<!-- settings, by man/make.py -->\n", "<!-- end of settings -->\n"
+REPOSITORY = Path(__file__).parents[2]
+PAGES = REPOSITORY / "client" / "man"
+README = REPOSITORY / "README.md"
+MARKS = "<!-- settings, by tests/static/make_manual.py -->\n", "<!-- end of settings -->\n"
 
 COMMON = ("as_json", "socket", "system", "no_start")
 """Parameters that are described once for all commands."""
@@ -199,13 +200,13 @@ PARTS: dict[str, Callable[[], Iterable[str]]] = {
 
 def page(name: str) -> str:
     """A page of the manual."""
-    text = (HERE / f"{name}.in").read_text().replace("@VERSION@", __version__)
+    text = (PAGES / f"{name}.in").read_text().replace("@VERSION@", __version__)
     return re.sub(r"^@(\w+)@$", lambda part: "\n".join(PARTS[part[1]]()), text, flags=re.MULTILINE)
 
 
 def files() -> dict[Path, str]:
     """All that is made, by path."""
-    return {HERE / name: page(name) for name in ("fetchd.1", "fetchd.toml.5")} | {README: readme()}
+    return {PAGES / name: page(name) for name in ("fetchd.1", "fetchd.toml.5")} | {README: readme()}
 
 
 if __name__ == "__main__":
