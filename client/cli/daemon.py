@@ -164,6 +164,7 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         f"{w.slot}: {text.clean(w.state)}"
         + (f", pid {w.pid}" if w.pid is not None else "")
         + (f", job {w.job}" if w.job else "")
+        + (f", {text.size(w.memory)}" if w.memory is not None else "")
         for w in status.workers
     ]
     lines = [

@@ -35,6 +35,13 @@ MASKED = (
 )  # fmt: skip
 """What has no business in there."""
 
+RUNTIME_DIRECTORY = """
+[Service]
+ExecStart=
+ExecStart=install --directory --mode=700 --owner=%i /run/user/%i
+ExecStop=
+"""
+
 BOOT = """
 root=$1 console=$2 address=$3
 mount -t proc proc "$root/proc"
@@ -135,6 +142,8 @@ class Booted:
         """Start process 1 and wait until it says that everything it was to start has started."""
         self.write("/etc/machine-id", secrets.token_hex(16) + "\n")
         self.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nStorage=volatile\n")
+        # without logind, whom its own would ask
+        self.write("/etc/systemd/system/user-runtime-dir@.service.d/test.conf", RUNTIME_DIRECTORY)
         for name in MASKED:
             unit = self.root / "etc/systemd/system" / name
             unit.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from support.content import sha256_of
+from support.daemon import SANDBOX
 from support.gate import Gate
 from support.origin import Origin, Resource
 from support.wait import read_line
@@ -26,7 +27,7 @@ FETCHD, PYTHON = "/opt/fetchd/bin/fetchd", "/opt/fetchd/bin/python"
 SIZE, HALF, SEED = 6_000_000, 3_000_000, 7
 ALICE, STRANGER = "alice", "mallory"
 SETTINGS = """
-sandbox = "required"
+sandbox = "{sandbox}"
 roots = ["/srv/fetchd"]
 allow_private = true
 allow_ports = [{port}]
@@ -78,7 +79,7 @@ class Live:
 
     def configure(self, *lines: str) -> None:
         """Write the configuration: the usual settings and some more."""
-        usual = SETTINGS.format(port=self.origin.port)
+        usual = SETTINGS.format(port=self.origin.port, sandbox=SANDBOX)
         self.machine.write("/etc/fetchd/fetchd.toml", "\n".join([usual, *lines]))
 
     def begin(self, name: str) -> Gate:
@@ -154,10 +155,12 @@ class Live:
         self.gate = self.begin("second")
         self.machine.run(PYTHON, "-c", MEASURED, "second")
         status = json.loads(self.fetchd("daemon", "status", "--system", "--json", user=ALICE))
-        assert set(status["sandbox"].values()) == {"on"}, status["sandbox"]
+        layers = status["sandbox"]
+        assert SANDBOX != "required" or set(layers.values()) == {"on"}, layers
         (worker,) = [worker for worker in status["workers"] if worker["job"] == "second"]
         assert 1 << 20 < worker["memory"] < 512 << 20, worker
-        return f"{', '.join(status['sandbox'])}; worker {worker['memory'] >> 10} KiB"
+        told = ", ".join(f"{layer} {found}" for layer, found in layers.items())
+        return f"{told}; worker {worker['memory'] >> 10} KiB"
 
     def knows_the_boot(self) -> str:
         """the ID of this boot is read, and in the frontier of a running download"""
@@ -271,11 +274,31 @@ class Live:
         self.fetchd("ls", "--system", user=ALICE, code=3)
         return found
 
+    def serves_its_user(self) -> str:
+        """`fetchd daemon install --user --now` makes a daemon of alice's own, under her own systemd"""
+        uid = self.machine.run("id", "-u", ALICE).stdout.strip()
+        self.machine.run("systemctl", "start", f"user@{uid}.service")
+
+        def alice(*arguments: str) -> str:
+            at = ("env", f"XDG_RUNTIME_DIR=/run/user/{uid}")
+            return self.machine.run(*at, *arguments, user=ALICE).stdout
+
+        alice(FETCHD, "daemon", "install", "--user", "--now")
+        url = self.origin.add("/own", Resource(size=SIZE, seed=SEED))
+        alice(FETCHD, "get", "--no-start", "-d", f"/home/{ALICE}", url)
+        assert alice("sha256sum", f"/home/{ALICE}/own").split()[0] == sha256_of(SIZE, SEED)
+        alice("systemctl", "--user", "reload", "fetchd.service")
+        found = alice("systemctl", "--user", "show", "fetchd.service", "-p", "ActiveState,StatusText")
+        assert "ActiveState=active" in found, found
+        alice(FETCHD, "daemon", "uninstall", "--user", "--now")
+        assert not list(self.machine.root.glob(f"home/{ALICE}/.config/systemd/user/**/fetchd*"))
+        return ", ".join(found.split("\n")).rstrip(", ")
+
 
 LOOKS: tuple[Callable[[Live], str], ...] = (
     Live.installs, Live.downloads, Live.shows, Live.knows_the_boot, Live.stops, Live.is_activated,
     Live.reloads, Live.has_its_key, Live.is_watched, Live.survives_a_worker, Live.says_nothing_else,
-    Live.uninstalls,
+    Live.uninstalls, Live.serves_its_user,
 )  # fmt: skip
 
 
