@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import zmq
@@ -106,14 +107,14 @@ def install(options: Options) -> None:
 def uninstall(options: Options) -> None:
     """Remove what `install` wrote; with `now` stop it before."""
     found = [path for path in options.targets.values() if os.path.lexists(path)]
-    _check_edited(options, "remove")
-    if options.dry_run:
-        print(*found, sep="\n")
+    if options.dry_run or not found:
+        print("\n".join(map(str, found)) or "nothing of it is installed")
         return
+    _check_edited(options, "remove")
     directory = next(iter(options.targets.values())).parent
     enabled = [unit for unit in options.units if list(directory.glob(f"*.wants/{unit}"))]
     stop = options.systemctl("disable", "--now", *options.units)
-    if options.now and found:
+    if options.now:
         _call(stop)
     elif enabled:
         raise UnitError(
@@ -156,16 +157,28 @@ def _locked_in(config: Config) -> dict[str, str]:
         for part in (path, *path.parents):
             if part.stat().st_mode & 0o005 != 0o005:
                 raise UnitError(f"{path} is not for the user fetchd to read: chmod o+rX {part}")
-    roots = [Path(root.partition("{")[0]) for root in config.roots]
-    for root in roots:
-        _check_visible(root, "choose other roots in the configuration")
     programs = [plain(path) for path in ours if not path.is_relative_to("/usr")]
-    written = " ".join(f"-{plain(root)}" for root in dict.fromkeys([Path(ROOTS), *roots]))
+    written = " ".join(f"-{plain(path)}" for path in destinations(config))
     return {
         "ExecPaths": " ".join([*programs, PROGRAMS]),
         "NoExecPaths": f"/ {WRITABLE} {written} {SCRATCH}",
         "ReadWritePaths": written,
     }
+
+
+def destinations(config: Config) -> list[Path]:
+    """The directories that all downloads are below. `UnitError` for what is not for the service to write."""
+    found = [Path(ROOTS)]
+    for root in config.roots:
+        parts = Path(os.path.normpath(root)).parts
+        path = Path(*takewhile(lambda part: "{user}" not in part, parts))
+        if path == Path("/"):
+            raise UnitError(
+                f"roots: {root} would let the service write everywhere: choose a directory for it"
+            )
+        _check_visible(path, "choose other roots in the configuration")
+        found.append(path)
+    return list(dict.fromkeys(found))
 
 
 def _installed() -> list[Path]:

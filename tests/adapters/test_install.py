@@ -10,7 +10,7 @@ from support.cli import COMMAND
 from support.tmp import TempDir
 
 from fetchd.daemon.config import Config, most_memory, most_tasks
-from fetchd.daemon.install import Options, install, run, uninstall
+from fetchd.daemon.install import Options, destinations, install, run, uninstall
 from fetchd.daemon.service.units import UnitError, fitted, is_ours, marked, plain, shipped, write
 
 HOME_UNIT = "home/.config/systemd/user/fetchd.service"
@@ -121,6 +121,15 @@ def test_a_service_could_not_see_this_environment(
     found = capsys.readouterr()
     assert found.out == ""
     assert "hidden from the service" in found.err
+
+
+def test_where_the_service_may_write() -> None:
+    roots = ("/srv/fetchd", "/srv/music/{user}", "/data/of-{user}/x", "/srv/a/../b")
+    found = [str(path) for path in destinations(Config(roots=roots))]
+    assert found == ["/srv/fetchd", "/srv/music", "/data", "/srv/b"]
+    for bad in ("/{user}", "/home/{user}", "/srv/../root/x"):
+        with pytest.raises(UnitError):
+            destinations(Config(roots=(bad,)))
 
 
 def test_usage_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,18 +29,19 @@ SYSTEMD = "/lib/systemd/systemd"
 TOOLS = ("unshare", "nsenter", "setpriv", "pivot_root", "systemctl", "journalctl", "useradd")
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MASKED = (
-    "systemd-udevd.service", "systemd-resolved.service", "systemd-timesyncd.service",
-    "systemd-networkd.service", "systemd-logind.service", "sys-kernel-debug.mount", "dev-hugepages.mount",
-    "timers.target",
+    "systemd-udevd.service", "systemd-resolved.service", "systemd-timesyncd.service", "timers.target",
+    "systemd-networkd.service", "systemd-logind.service", "dbus.service", "dbus.socket",
+    "sys-kernel-debug.mount", "dev-hugepages.mount",
 )  # fmt: skip
 """What has no business in there."""
 
-RUNTIME_DIRECTORY = """
-[Service]
-ExecStart=
-ExecStart=install --directory --mode=700 --owner=%i /run/user/%i
-ExecStop=
-"""
+DROP_INS = {
+    "journald.conf.d/test.conf": "[Journal]\nStorage=volatile\n",
+    "system/user-runtime-dir@.service.d/test.conf": "[Service]\nExecStart=\nExecStop=\n"
+    "ExecStart=install --directory --mode=700 --owner=%i /run/user/%i\n",
+    "system/user@.service.d/test.conf": "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n",
+}
+"""Below /etc/systemd: a user's manager does without logind."""
 
 BOOT = """
 root=$1 console=$2 address=$3
@@ -141,9 +142,8 @@ class Booted:
     def boot(self, timeout: float = 30.0) -> None:
         """Start process 1 and wait until it says that everything it was to start has started."""
         self.write("/etc/machine-id", secrets.token_hex(16) + "\n")
-        self.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nStorage=volatile\n")
-        # without logind, whom its own would ask
-        self.write("/etc/systemd/system/user-runtime-dir@.service.d/test.conf", RUNTIME_DIRECTORY)
+        for name, text in DROP_INS.items():
+            self.write(f"/etc/systemd/{name}", text)
         for name in MASKED:
             unit = self.root / "etc/systemd/system" / name
             unit.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ SIZE, HALF, SEED = 6_000_000, 3_000_000, 7
 ALICE, STRANGER = "alice", "mallory"
 SETTINGS = """
 sandbox = "{sandbox}"
-roots = ["/srv/fetchd"]
+roots = ["/srv/fetchd", "/srv/more/{{user}}"]
 allow_private = true
 allow_ports = [{port}]
 """
@@ -130,18 +130,25 @@ class Live:
         self.configure("workers = 3")
         for user in (ALICE, STRANGER):
             self.machine.run("useradd", "--create-home", user)
+        self.machine.run("mkdir", "--mode=1777", "/srv/more")
         self.fetchd("daemon", "install", "--system", "--now")
         self.machine.run("usermod", "--append", "--groups", "fetchd", ALICE)
-        names = ("ActiveState", "User", "TasksMax", "MemoryMax", "NRestarts")
+        names = ("ActiveState", "User", "TasksMax", "MemoryMax", "WatchdogUSec", "NRestarts")
         found = self.service(*names)
-        assert found == ["active", "fetchd", "304", str(5 * 512 << 20), "0"], found
+        assert found == ["active", "fetchd", "304", str(5 * 512 << 20), "30s", "0"], found
         return f"{', '.join(found)}; {self.service('StatusText')[0]}"
 
     def downloads(self) -> str:
-        """a member of the group downloads a file, and nobody else gets near"""
+        """a member of the group downloads files below each root, and nobody else gets near"""
         url = self.origin.add("/first", Resource(size=SIZE, seed=SEED))
-        self.fetchd("get", "--system", "--id", "first", "-d", "/srv/fetchd", url, user=ALICE)
+        asked = ("--id", "first", "--segments", "4", "--checksum", f"sha256:{sha256_of(SIZE, SEED)}")
+        self.fetchd("get", "--system", *asked, "-d", "/srv/fetchd", url, user=ALICE)
         self.finished("first")
+        for directory, mode in (("/srv/fetchd/new", "drwxr-s---"), (f"/srv/more/{ALICE}", "drwxr-x---")):
+            self.fetchd("get", "--system", "-d", directory, url, user=ALICE)
+            self.machine.run("cmp", "/srv/fetchd/first", f"{directory}/first", user=ALICE)
+            made = self.machine.run("stat", "-c", "%A %U:%G", directory).stdout.strip()
+            assert made == f"{mode} fetchd:fetchd", made
         found = self.machine.run("stat", "-c", "%A %U:%G", "/srv/fetchd/first").stdout.strip()
         assert found == "-rw-r----- fetchd:fetchd", found
         self.machine.run("cat", "/srv/fetchd/first", user=STRANGER, code=1)
@@ -314,7 +321,7 @@ def look() -> int:
         for one in LOOKS:
             try:
                 print(f"ok      {one.__doc__}: {one(live)}", flush=True)
-            except (AssertionError, TimeoutError, OSError, ValueError) as error:
+            except (AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
                 print(f"BROKEN  {one.__doc__}: {type(error).__name__}: {error}\n\n{journal_of(machine)}")
                 return 1
     return 0
