@@ -28,6 +28,15 @@ from support.wait import Deadline
 SYSTEMD = "/lib/systemd/systemd"
 TOOLS = ("unshare", "nsenter", "setpriv", "pivot_root", "systemctl", "journalctl", "useradd")
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--cgroup")
+PROBE = """
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
+"""
 MASKED = (
     "systemd-udevd.service", "systemd-resolved.service", "systemd-timesyncd.service", "timers.target",
     "systemd-networkd.service", "systemd-logind.service", "dbus.service", "dbus.socket",
@@ -84,10 +93,12 @@ def why_not() -> str | None:
     lacking = [tool for tool in TOOLS if shutil.which(tool, path=SEARCH) is None]
     if lacking or not Path(SYSTEMD).exists():
         return f"{', '.join(lacking) or SYSTEMD} is missing (apt-get install systemd util-linux passwd)"
-    probe = ["unshare", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--fork", "true"]
-    done = subprocess.run(probe, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unshare", *NAMESPACES, "--net", "--fork", "sh", "-ec", PROBE], capture_output=True, text=True,
+        check=False, env={"PATH": SEARCH},
+    )  # fmt: skip
     if done.returncode != 0:
-        return f"no namespaces: {done.stderr.strip()}"
+        return f"no namespaces, or no mounts in them: {done.stderr.strip()}"
     try:
         _cgroup().rmdir()
     except OSError as error:
@@ -156,7 +167,7 @@ class Booted:
         console = self._console()
         join = 'echo 0 >"$1/cgroup.procs"; shift; exec "$@"'
         command = ["sh", "-euc", join, "sh", str(group), "setpriv", "--pdeathsig", "KILL"]
-        command += ["unshare", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"]
+        command += ["unshare", *NAMESPACES, "--fork", "--kill-child"]
         command += ["sh", "-euc", BOOT, "sh", str(self.root), console, f"@{address}"]
         # its words are kept, too: before there is a console, something may be missing
         with (self.root.parent / "words").open("wb") as words:
@@ -203,7 +214,7 @@ class Booted:
     def command(self, *arguments: str, user: str | None = None) -> list[str]:
         """The command line that runs a command inside, as root or as a user with their groups."""
         inside = ["nsenter", "--target", str(self.init)]
-        inside += ["--mount", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd"]
+        inside += [*NAMESPACES, "--root", "--wd"]
         if user is not None:
             inside += ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--reset-env"]
         return [*inside, "env", f"PATH={SEARCH}", *arguments]
