@@ -1,4 +1,6 @@
-"""`python -m fetchd.daemon run | config | doctor`: what needs the daemon's code. `fetchd` runs these by exec.
+"""`python -m fetchd.daemon run | install | uninstall | config | doctor`: what needs the daemon's code.
+
+`fetchd` runs these by exec.
 
 `run --ready-fd N` writes one line to a descriptor, `ready` or `error: …`, as soon as it is known how the
 start went. Each verb imports what it needs: the doctor must be able to say that something is missing.
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from . import doctor
 
         return doctor.main(options.config, options.json)
+    if options.verb in ("install", "uninstall"):
+        return _install(options)
     return _run(options)
 
 
@@ -41,7 +45,29 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--config", type=Path, help="configuration file")
     for verb in (config, doctor):
         verb.add_argument("--json", action="store_true", help="write JSON to stdout")
+    for name, does in (("install", "write the units of systemd"), ("uninstall", "remove them")):
+        verb = verbs.add_parser(name, help=does)
+        whose = verb.add_mutually_exclusive_group()
+        whose.add_argument("--system", action="store_true", help="for all users; default for root")
+        whose.add_argument("--user", action="store_true", help="for yourself; default for others")
+        verb.add_argument("--prefix", type=Path, help="below this directory, as for a package")
+        verb.add_argument("--dry-run", action="store_true", help="only print it")
+        verb.add_argument("--force", action="store_true", help="also files that were edited by hand")
+        verb.add_argument("--now", action="store_true", help="start, or stop, the service as well")
     return parser
+
+
+def _install(options: argparse.Namespace) -> int:
+    from .install import Options, install, run, uninstall
+
+    asked = Options(
+        system=options.system or (os.geteuid() == 0 and not options.user),
+        prefix=options.prefix,
+        dry_run=options.dry_run,
+        force=options.force,
+        now=options.now,
+    )
+    return run(install if options.verb == "install" else uninstall, asked)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -63,10 +89,10 @@ def _run(options: argparse.Namespace) -> int:
     tell = _Teller(options.ready_fd)
     os.umask(0o077)
     environment = dict(os.environ)
-    shorten(os.environ)
     try:
         config = load(options.config, environment)
         set_up(config.log_level, options.log_file, config.log_format)
+        shorten(os.environ)
         app = App(
             config,
             state_dir(),

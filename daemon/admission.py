@@ -6,7 +6,7 @@ Part of the composition root.
 from collections.abc import Callable
 from pathlib import Path
 
-from .config import Config, groups, modes
+from .config import Config, ConfigError, groups, modes
 from .events.outlet import Outlet
 from .events.publisher import Publisher
 from .router.access import Access
@@ -40,11 +40,16 @@ class Admission:
         publisher.opened, publisher.closed = self._opened, self._closed
 
     def admit(self, config: Config) -> None:
-        """From now on as it is configured here. Raises `ConfigError` where a group is not there."""
+        """From now on as it is configured here. `ConfigError` where a group is not there, or not ours."""
         group, admins = groups(config)
         # closed before it is opened further: nobody comes in between whom the new groups do not have
         self._access.admit(group, admins)
-        self._sharing.share(admins if group is None else group)
+        try:
+            self._sharing.share(admins if group is None else group)
+        except PermissionError:
+            raise ConfigError(
+                "group: the sockets can be given only to a group that the daemon is in"
+            ) from None
         self._roots.limit(config.roots)
         self.modes = Modes(*modes(config))
 

@@ -48,6 +48,9 @@ MINUTE = 60_000_000
 class App(Ground):
     """One daemon. `run` returns when it has come to its end; `ready` is called once it can be used."""
 
+    refused = ""
+    """Why the configuration could not be read again, the last time."""
+
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
         with self.cleanup:
@@ -57,7 +60,7 @@ class App(Ground):
             # first: whoever is told may look at the log
             logger.info("ready: fetchd %s, pid %d, state %s", __version__, os.getpid(), self.state)
             ready()
-            self.notifier.ready(f"serving {self.state}")
+            self.notifier.ready(self._condition())
             self.keeper.start(self.config.backup_interval)
             self.loop.run()
             self.notifier.stopping()
@@ -232,7 +235,7 @@ class App(Ground):
         loop.add(self.publisher.socket, self.publisher.take)
         loop.add(self.reader.socket, self.reader.take)
         loop.add(self.signals.fd, self._signalled)
-        loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
+        loop.every(HEARTBEAT, self._heartbeat)
         self.mailboxes.watch()
         loop.every(USAGE_PERIOD, self.usage.look)
         loop.every(MINUTE, self.housekeeping.do)
@@ -257,22 +260,52 @@ class App(Ground):
                 self._reload_config(lambda _answer, _error: None)
                 continue
             logger.info("%s: stopping", number.name)
+            self.notifier.stopping()
             if self.engine.dead:
                 # there is no core to drain, and what it had is in the database
                 self.loop.stop()
             self.engine.feed(inputs.Drain(now=False))
+            self.notifier.status(self._draining())
+
+    def _heartbeat(self) -> None:
+        self.publisher.heartbeat(self.engine.core.ledger.revision)
+        self.notifier.status(self._condition())
+
+    def _condition(self) -> str:
+        """How the daemon is, in a line for the service manager."""
+        if self.engine.dead:
+            return "in trouble with the database, starting anew from it"
+        if self.engine.core.draining:
+            return self._draining()
+        counts = self.engine.core.ledger.counts
+        bad = f"; the configuration stays as it was: {self.refused}" if self.refused else ""
+        return f"serving, {counts[State.RUNNING]} running, {counts[State.QUEUED]} queued{bad}"
+
+    def _draining(self) -> str:
+        return f"draining, {self.engine.core.ledger.counts[State.RUNNING]} downloads save their progress"
 
     def _reload_config(self, then: Callable[[Reloaded | None, str | None], None]) -> None:
         """Read the configuration again. A bad one changes nothing."""
+        self.notifier.reloading()
         try:
-            fresh = self.reread()
-            check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-            self.ca_bundle(fresh)
-            self.admission.admit(fresh)
+            answer = self._configure()
         except ConfigError as error:
+            # half of it may be in force
+            self.admission.admit(self.config)
+            self.refused = str(error)
             logger.error("the configuration stays as it was: %s", error)
             then(None, str(error))
-            return
+        else:
+            self.refused = ""
+            then(answer, None)
+        self.notifier.ready(self._condition())
+
+    def _configure(self) -> Reloaded:
+        """Other settings from now on, or `ConfigError`."""
+        fresh = self.reread()
+        check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.ca_bundle(fresh)
+        self.admission.admit(fresh)
         changed = [key for key in IN_FORCE if getattr(fresh, key) != getattr(self.config, key)]
         self.config = fresh
         logging.getLogger().setLevel(fresh.log_level.upper())
@@ -283,12 +316,11 @@ class App(Ground):
             self.keeper.configure(fresh.backup_interval)
         self.engine.feed(inputs.Configure(core_settings(self.config, self.areas.default)))
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
-        answer = Reloaded(
+        return Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],
             next_worker=[key for key in changed if IN_FORCE[key] == "next_worker"],
             restart=[key for key in changed if IN_FORCE[key] == "restart"],
         )
-        then(answer, None)
 
     def _announce(self, event: commands.Event, body: bytes) -> None:
         self.publisher.announce(event, body)

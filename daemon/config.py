@@ -1,8 +1,8 @@
 """The configuration: `fetchd.toml`, overridden by `FETCHD_*` in the environment. Unknown keys are errors.
 
-The file is `--config`, else `$FETCHD_CONFIG`, else the first that exists of
-`$CONFIGURATION_DIRECTORY/fetchd.toml` (systemd), for root `/etc/fetchd/fetchd.toml`, and
-`$XDG_CONFIG_HOME/fetchd/fetchd.toml`. `Config` is also where the settings are described.
+The file is `--config`, else `$FETCHD_CONFIG`, else, if it exists, `fetchd.toml` in `$CONFIGURATION_DIRECTORY`
+(systemd); where that is not set in `$XDG_CONFIG_HOME/fetchd`, for root first in `/etc/fetchd`. `Config` is
+also where the settings are described.
 """
 
 import grp
@@ -20,7 +20,7 @@ from fetchd.daemon.core.settings import Settings
 from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service.log import Format
 from fetchd.protocol.codec import MAX_INT
-from fetchd.protocol.job import Cleanup
+from fetchd.protocol.job import MAX_SEGMENTS, Cleanup
 from fetchd.protocol.mailbox import Network
 
 RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "fuzz_damage", "sim"})
@@ -262,6 +262,21 @@ PER_WORKER = 8
 """Descriptors that the supervisor needs in any case, and for each worker."""
 
 
+TASKS = 64
+TASKS_PER_WORKER = MAX_SEGMENTS + 8
+"""Threads of the supervisor and its helping processes, and of a worker."""
+
+
+def most_tasks(config: Config) -> int:
+    """Threads of the whole daemon at most: beside every worker its predecessor may not be gone yet."""
+    return TASKS + 2 * config.workers * TASKS_PER_WORKER
+
+
+def most_memory(config: Config) -> int | None:
+    """Memory of the whole daemon at most, in bytes; None where a worker may take any."""
+    return (config.workers + 2) * config.worker_memory or None
+
+
 def check_limits(config: Config, open_files: int) -> None:
     """Raise `ConfigError` for a value that does not fit the machine's limits."""
     most = (open_files - DESCRIPTORS) // PER_WORKER
@@ -307,12 +322,12 @@ def _default_path(environment: Mapping[str, str]) -> Path | None:
     if named := environment.get("FETCHD_CONFIG"):
         return Path(named)
     home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    places = [Path(home) / "fetchd" / "fetchd.toml"]
+    places = [Path(home) / "fetchd"]
     if os.geteuid() == 0:
-        places.insert(0, Path("/etc/fetchd/fetchd.toml"))
-    if directories := environment.get("CONFIGURATION_DIRECTORY"):
-        places.insert(0, Path(directories.split(":")[0]) / "fetchd.toml")
-    return next((place for place in places if place.is_file()), None)
+        places.insert(0, Path("/etc/fetchd"))
+    if given := environment.get("CONFIGURATION_DIRECTORY"):
+        places = [Path(given.split(":")[0])]
+    return next((file for place in places if (file := place / "fetchd.toml").is_file()), None)
 
 
 def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:

@@ -3,9 +3,10 @@
 What needs the daemon's code is run by exec of `python -m fetchd.daemon`; it is never imported here.
 """
 
+import functools
 import os
 import select
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -14,7 +15,7 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.status import DaemonStatus
 
 from . import text
-from .context import client, exec_daemon, json_option, names_daemon
+from .context import F, client, exec_daemon, json_option, names_daemon
 from .logs import logs
 from .output import describe, note, print_json, status_json
 
@@ -38,6 +39,43 @@ def run(**files: str | None) -> NoReturn:
     """
     named = [(f"--{name.replace('_', '-')}", file) for name, file in files.items() if file is not None]
     exec_daemon("run", *(word for option in named for word in option))
+
+
+def _installs(command: F) -> F:
+    """Give a command the options of install and uninstall; they are passed on as arguments."""
+
+    @click.option("--user", "whose", flag_value="--user", help="Your own daemon; default unless root.")
+    @click.option(
+        "--system", "whose", flag_value="--system", help="The daemon for all users of this machine."
+    )
+    @click.option("--prefix", metavar="DIR", help="Put DIR before every path, as for a package.")
+    @click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+    @click.option("--force", is_flag=True, help="Also files that were edited by hand.")
+    @click.option("--now", is_flag=True, help="Start, or stop, the service as well.")
+    @functools.wraps(command)
+    def wrapped(whose: str | None, prefix: str | None, **flags: bool) -> Any:
+        given = [f"--{name.replace('_', '-')}" for name, wanted in flags.items() if wanted]
+        given += [whose] if whose is not None else []
+        return command(*given, *(["--prefix", prefix] if prefix is not None else []))
+
+    return wrapped  # type: ignore[return-value]  # click looks at the attributes, which wraps() keeps
+
+
+@daemon.command()
+@_installs
+def install(*arguments: str) -> NoReturn:
+    """Make the daemon a service of systemd, with units for this installation.
+
+    A file that was edited by hand is not replaced. Without --now it says what to do next.
+    """
+    exec_daemon("install", *arguments)
+
+
+@daemon.command()
+@_installs
+def uninstall(*arguments: str) -> NoReturn:
+    """Remove the units that install wrote. State and downloads stay."""
+    exec_daemon("uninstall", *arguments)
 
 
 @daemon.command()
@@ -136,6 +174,7 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         f"{w.slot}: {text.clean(w.state)}"
         + (f", pid {w.pid}" if w.pid is not None else "")
         + (f", job {w.job}" if w.job else "")
+        + (f", {text.size(w.memory)}" if w.memory is not None else "")
         for w in status.workers
     ]
     lines = [

@@ -60,5 +60,8 @@ def drop_capabilities() -> None:
     with contextlib.suppress(OSError):
         prctl(PR_SET_SECUREBITS, NOROOT_LOCKED)
     header, sets = _Header(CAPABILITY_VERSION, 0), (_Sets * 2)()
+    if libc.capget(ctypes.byref(header), ctypes.byref(sets)) == 0 and not any(bytes(sets)):
+        return  # there are none; a service manager may forbid even to ask for that
+    sets = (_Sets * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(sets)) != 0:
         raise LayerError(f"capabilities: {os.strerror(ctypes.get_errno())}")

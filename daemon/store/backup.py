@@ -132,7 +132,8 @@ def _forget(state: Path) -> None:
 def main(state: str, task: Task, parent: int, workers_lock: str) -> None:
     """The process: a check or a backup of the database. Damage leaves a mark, other trouble a word."""
     child.settle(parent, Path(workers_lock), "fetchd-backup")
-    os.nice(NICE)
+    with contextlib.suppress(PermissionError):  # a service manager may forbid it
+        os.nice(NICE)
     place = Path(state)
     trouble = directory(place) / TROUBLE
     try:

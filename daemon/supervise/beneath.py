@@ -6,15 +6,18 @@ does it in one call; where the kernel or a sandbox denies that, one component is
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
-from fetchd.daemon.sandbox.kernel import syscall
+from fetchd.daemon.sandbox.kernel import libc, syscall
 from fetchd.protocol.errors import Code, FetchdError
 
 _OPENAT2 = 437
+_CLONE_FS = 0x200
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _HOW = struct.Struct("=QQQ")
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -126,8 +129,11 @@ def _make(at: int, path: str, part: str, mode: int) -> int:
     try:
         below = _step(at, path, part)
         try:
-            if made:
-                _allow(below, mode)
+            if made and not _allow(below, mode):
+                os.rmdir(part, dir_fd=at)
+                _inherit(at, part, mode)
+                before, below = below, _step(at, path, part)
+                os.close(before)
             sync_directory(at)
         except BaseException:
             os.close(below)
@@ -140,10 +146,25 @@ def _make(at: int, path: str, part: str, mode: int) -> int:
     return below
 
 
-def _allow(directory: int, mode: int) -> None:
+def _inherit(at: int, part: str, mode: int) -> None:
+    """Make a directory that has its mode from the start, with a set-group-ID bit where its parent has one."""
+
+    def make() -> None:
+        # the umask is that of the process, unless a thread has a file system's context of its own
+        if libc.unshare(_CLONE_FS) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        os.umask(0)
+        os.mkdir(part, mode & 0o777, dir_fd=at)
+
+    with ThreadPoolExecutor(1) as alone:
+        alone.submit(make).result()
+
+
+def _allow(directory: int, mode: int) -> bool:
     """Give a new directory its mode, unless somebody has put another one of our own in its place since.
 
     No other directory has the mode that ours is made with. Another job may have put something in it by now.
+    False where a set-group-ID bit may be inherited but not set (RestrictSUIDSGID=, systemd.exec(5)).
     """
     fd = _readable(directory)
     try:
@@ -151,8 +172,11 @@ def _allow(directory: int, mode: int) -> None:
         if found.st_uid == os.geteuid() and found.st_mode & 0o1777 == _NEW:
             # who made the parent may want its group for all that is below
             os.fchmod(fd, mode | found.st_mode & stat.S_ISGID)
+    except PermissionError:
+        return False
     finally:
         os.close(fd)
+    return True
 
 
 def _readable(directory: int) -> int:

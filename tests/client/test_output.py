@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from fetchd.client.cli import daemon, exits, output
@@ -53,6 +54,15 @@ def test_the_status_tells_what_is_held() -> None:
     assert len(held) == 1
     assert held[0].startswith("everything, disk, since ")
     assert held[0].endswith(": disk_full: no room")
+
+
+def test_the_status_tells_what_a_worker_takes() -> None:
+    status = daemon_status()
+    busy = WorkerStatus(slot=1, state="busy", pid=3, job="j", memory=20 << 20, cpu=0.5)
+    lines = daemon.status_lines(msgspec.structs.replace(status, workers=[*status.workers, busy]))
+    assert [value for name, value in lines if name == "worker"] == [
+        "0: idle, pid 2", "1: busy, pid 3, job j, 20.0 MiB"
+    ]  # fmt: skip
 
 
 def test_event_json_has_the_promised_fields() -> None:

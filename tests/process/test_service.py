@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,41 @@ def test_the_service_manager_is_told(make_daemon: type[DaemonProcess]) -> None:
         said = []
         while b"STOPPING=1" not in said:
             said.append(manager.recv(1000))
+
+
+def test_the_service_manager_is_told_what_goes_on(
+    make_daemon: type[DaemonProcess], origin: Origin, downloads: Path
+) -> None:
+    """A reload, a bad one too, has a beginning and an end (sd_notify(3)); a drain says what it waits for."""
+    with TempDir() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(directory / "notify"))
+        manager.settimeout(10)
+        config = directory / "fetchd.toml"
+        config.write_text("")
+        daemon = make_daemon(
+            {"NOTIFY_SOCKET": str(directory / "notify"), "FETCHD_CONFIG": str(config)}
+        ).start()
+        assert manager.recv(1000) == b"READY=1\nSTATUS=serving, 0 running, 0 queued"
+        for text, status in (
+            ("workers = 2", "serving, 0 running, 0 queued"),
+            ("workers = 0", f"serving, 0 running, 0 queued; the configuration stays as it was: {config}: "),
+        ):
+            config.write_text(text)
+            before = time.monotonic_ns() // 1000
+            daemon.signal(signal.SIGHUP)
+            begun, at = manager.recv(1000).decode().split("\n")
+            assert begun == "RELOADING=1"
+            assert before <= int(at.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+            assert manager.recv(1000).decode().startswith(f"READY=1\nSTATUS={status}")
+        gate = origin.gate()
+        url = origin.add("/f", Resource(size=SIZE), "hold", after=10, gate=gate)
+        with daemon.client() as client:
+            until(client.submit(url, directory=downloads), lambda s: s.bytes == 10)
+        assert daemon.terminate() == 0
+        said = [manager.recv(1000)]
+        while said[-2:] != [b"STOPPING=1", b"STATUS=draining, 1 downloads save their progress"]:
+            said.append(manager.recv(1000))
+        gate.open()
 
 
 def test_a_drain_keeps_the_bytes(daemon: DaemonProcess, origin: Origin, downloads: Path) -> None:

@@ -46,6 +46,7 @@ WIRING = frozenset(
         "doctor",
         "ground",
         "housekeeping",
+        "install",
         "keeping",
         "queries",
         "recovery",

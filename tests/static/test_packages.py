@@ -23,7 +23,7 @@ def lines(text: str) -> list[str]:
 def test_packages_are_the_folders_with_code() -> None:
     found = {
         ".".join(["fetchd", *path.parent.relative_to(ROOT).parts])
-        for room in ("protocol", "client", "daemon")
+        for room in ("protocol", "client", "daemon", "systemd")
         for path in (ROOT / room).rglob("*.py")
     }
     assert set(lines(config()["options"]["packages"])) == found

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from support.tmp import TempDir
 
-from fetchd.daemon.config import DESCRIPTORS, PER_WORKER, Config
+from fetchd.daemon.config import DESCRIPTORS, PER_WORKER, Config, most_memory, most_tasks
 
 UNITS = Path(__file__).parents[2] / "systemd"
 MOST = 1.5
-"""The exposure that systemd may find; it was 1.2 with version 252."""
+"""The exposure that systemd may find; it was 1.4 with version 252."""
 
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 
@@ -54,3 +54,14 @@ def test_the_limits_are_enough_for_the_workers() -> None:
     assert int(service["LimitNOFILE"]) >= DESCRIPTORS + PER_WORKER * 512, "the most workers there may be"
     assert int(service["TasksMax"]) >= config.workers * (config.host_connections + 4)
     assert int(service["MemoryMax"].removesuffix("M")) << 20 >= (config.workers + 1) * config.worker_memory
+
+
+@pytest.mark.parametrize("name", ["fetchd.service", "fetchd-user.service"])
+def test_the_shipped_limits_are_those_of_the_defaults(name: str) -> None:
+    """`fetchd daemon install` derives them; what a package ships is what it would write."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(UNITS / name)
+    config = Config()
+    assert int(unit["Service"]["TasksMax"]) == most_tasks(config)
+    assert int(unit["Service"]["MemoryMax"].removesuffix("M")) << 20 == most_memory(config)

@@ -1,0 +1,1 @@
+"""The units as they are shipped; `fetchd daemon install` fits them to an installation."""
