@@ -8,20 +8,25 @@ depends on an event arriving; events only make it faster.
 
 import time
 from collections.abc import Collection, Iterable, Iterator
+from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from fetchd.protocol import codec
 from fetchd.protocol.codec import MAX_ITEMS
 from fetchd.protocol.control import History, PastEvent, Replay, Welcome
-from fetchd.protocol.errors import Code
-from fetchd.protocol.events import HEARTBEAT, EventHeader, Progress
+from fetchd.protocol.errors import Code, ProtocolError
+from fetchd.protocol.events import HEARTBEAT, METRICS, EventHeader, Metrics, Progress
 from fetchd.protocol.frames import job_topic
-from fetchd.protocol.job import TERMINAL, JobSnapshot, State
+from fetchd.protocol.job import JobSnapshot, State
 
 from .link import Link
 from .session import Event, Exchange
 from .stream import Loan, Release
 from .watch import read_body
+
+T = TypeVar("T", bound=Struct)
 
 
 class EventStream(Loan):
@@ -36,14 +41,15 @@ class EventStream(Loan):
 
     def __init__(
         self, link: Link, release: Release, since: int | None, *, lineage: str | None, follow: bool,
-        progress: bool,
+        progress: bool, metrics: bool,
     ) -> None:  # fmt: skip
         super().__init__(link, release)
         self.revision = since
         self.lineage = lineage
         self.over = False
         self._follow = follow
-        self._known: dict[str, JobSnapshot] | None = {} if progress else None
+        self._running: dict[str, JobSnapshot] | None = {} if progress else None
+        self._metrics = metrics
         self._welcome: Welcome | None = None
         self._page: Exchange[History] | None = None
         self._behind = False  # there may be more in the daemon's record
@@ -64,6 +70,12 @@ class EventStream(Loan):
         """Jobs as they are, so that their progress can be told before anything else happens to them."""
         for job in jobs:
             self._learn(job)
+
+    def ask(self, request: Struct, reply_type: type[T]) -> Exchange[T]:
+        """Ask something else of the same daemon; the answer comes during a later `step`."""
+        with self._lock:
+            self._refuse_if_closed()
+            return self._link.ask(request, reply_type)
 
     def step(self, until: float | None = None, fds: Collection[int] = ()) -> list[Event]:
         """Block for news until `until` (time.monotonic seconds) or until one of `fds` is readable."""
@@ -124,6 +136,8 @@ class EventStream(Loan):
             return  # of a life of the daemon that is over; its record is read anyway
         if header.job is None:
             self._behind = header.type == HEARTBEAT and (header.revision or 0) > self.revision
+            if header.type == METRICS and self._metrics:
+                _take_metrics(topic, header, body, news)
             return
         if header.revision is None:
             self._take_progress(topic, header, body, news)
@@ -139,29 +153,36 @@ class EventStream(Loan):
         news.append(_of_publication(topic, header, data, data))
 
     def _take_progress(self, topic: bytes, header: EventHeader, body: bytes, news: list[Event]) -> None:
-        if self._known is None:
+        if self._running is None:
             return
         progress = read_body(header, body)
         if not isinstance(progress, Progress):
             return
-        known = self._known.get(header.job or "")
-        if known is not None and known.state is State.RUNNING and known.attempt == progress.attempt:
-            known = self._known[known.id] = replace(
+        known = self._running.get(header.job or "")
+        if known is not None and known.attempt == progress.attempt:
+            known = self._running[known.id] = replace(
                 known, bytes=progress.bytes, total=progress.total, speed=progress.speed, eta=progress.eta,
                 seq=header.seq,
             )  # fmt: skip
         news.append(_of_publication(topic, header, progress, known))
 
     def _learn(self, job: JobSnapshot) -> None:
-        if self._known is None:
+        if self._running is None:
             return
-        before = self._known.get(job.id)
+        before = self._running.get(job.id)
         if before is not None and before.revision > job.revision:
             return
-        if job.state in TERMINAL:
-            self._known.pop(job.id, None)
+        if job.state is State.RUNNING:
+            self._running[job.id] = job
         else:
-            self._known[job.id] = job
+            self._running.pop(job.id, None)
+
+
+def _take_metrics(topic: bytes, header: EventHeader, body: bytes, news: list[Event]) -> None:
+    try:
+        news.append(_of_publication(topic, header, codec.decode(body, Metrics), None))
+    except ProtocolError:
+        return  # not one that this client can read
 
 
 def _of_record(epoch: str, past: PastEvent) -> Event:
@@ -172,7 +193,7 @@ def _of_record(epoch: str, past: PastEvent) -> Event:
 
 
 def _of_publication(
-    topic: bytes, header: EventHeader, data: JobSnapshot | Progress, snapshot: JobSnapshot | None
+    topic: bytes, header: EventHeader, data: JobSnapshot | Progress | Metrics, snapshot: JobSnapshot | None
 ) -> Event:
     return Event(
         type=header.type, topic=topic.decode("utf-8", "replace"), epoch=header.epoch, seq=header.seq,

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from fetchd.protocol.control import ReplyHeader
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.events import EventHeader, Heartbeat, Progress
+from fetchd.protocol.events import EventHeader, Heartbeat, Metrics, Progress
 from fetchd.protocol.job import JobSnapshot, State
 
 RESEND_AFTER = 5.0
@@ -166,7 +166,7 @@ class Event(Struct, frozen=True, kw_only=True):
     revision: int | None
     time: int
     job: str | None
-    data: JobSnapshot | Progress | Heartbeat | dict[str, object]
+    data: JobSnapshot | Progress | Heartbeat | Metrics | dict[str, object]
     snapshot: JobSnapshot | None = None
     missed: int = 0
 

@@ -51,10 +51,13 @@ class Loan:
                 self._open = False
                 self._release(self, self._link, self._sound)
 
+    def _refuse_if_closed(self) -> None:
+        if not self._open:
+            raise ClientClosedError("the client, or this stream, is closed")
+
     def _turn(self, step: Callable[[], list[Event]]) -> list[Event]:
         with self._lock:
-            if not self._open:
-                raise ClientClosedError("the client, or this stream, is closed")
+            self._refuse_if_closed()
             try:
                 return step()
             except BaseException:

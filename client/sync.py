@@ -306,18 +306,18 @@ class Client:
 
     def events(
         self, since: int | None = None, *, follow: bool = True, lineage: str | None = None,
-        progress: bool = False,
+        progress: bool = False, metrics: bool = False,
     ) -> EventStream:  # fmt: skip
         """All lifecycle events after revision `since`, or from now on; none is missed and none comes twice.
 
         First those of the past, then live ones, over restarts of the daemon; without `follow` it ends at the
         present. With `lineage` (of an earlier stream) a database that was replaced meanwhile is noticed. With
-        `progress` there is progress in between, which may be lost. Iterating raises `history_gone` where
-        events that old are not kept any more.
+        `progress` there is progress in between, with `metrics` how the daemon is (`sys.metrics`); both may be
+        lost. Iterating raises `history_gone` where events that old are not kept any more.
         """
         return self._pool.lend(
             lambda link, release: EventStream(
-                link, release, since, lineage=lineage, follow=follow, progress=progress
+                link, release, since, lineage=lineage, follow=follow, progress=progress, metrics=metrics
             )
         )
 

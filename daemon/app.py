@@ -328,7 +328,12 @@ class App(Ground):
         self.waits.changed(event.job.id, event.revision, final=final)
 
     def _metrics(self) -> None:
-        self.publisher.metrics(self.usage.events(), self.engine.core.ledger.revision)
+        if self.engine.dead:
+            return
+        told = {shown: self.requests.metrics(shown) for shown in self.publisher.listeners()}
+        revision = self.engine.core.ledger.revision
+        # memory may be ahead of the disk
+        self.engine.after(lambda: self.publisher.metrics(told, revision))
 
     # trouble and the end
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from .codec import MAX_INT, MAX_ITEMS
 from .job import JobSnapshot, JobSpec, State
-from .status import DaemonStatus, Status
+from .status import DaemonStatus, Slots, Status
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Ids = Annotated[list[Id], Meta(min_length=1, max_length=MAX_ITEMS)]
@@ -215,13 +215,6 @@ class LimitsInForce(Struct, frozen=True, kw_only=True):
 
 class Stats(Struct, frozen=True, kw_only=True):
     """How much is done, and how fast?"""
-
-
-class Slots(Struct, frozen=True, kw_only=True):
-    """The pool of workers."""
-
-    total: int
-    free: int
 
 
 class Statistics(Struct, frozen=True, kw_only=True):

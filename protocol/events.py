@@ -4,7 +4,9 @@ Frames: topic, `EventHeader`, body. Lifecycle events carry a revision and are in
 the job's snapshot. Progress may be dropped, the latest wins; its body is a `Progress`.
 """
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from .status import Held, Slots
 
 PROGRESS = "progress"
 HEARTBEAT = "heartbeat"
@@ -38,17 +40,28 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class WorkerUsage(Struct, frozen=True, kw_only=True):
-    """What the worker in a slot takes: resident bytes, and the share of one processor."""
+    """What the worker in a slot takes: resident bytes, and the share of one processor. The rest is as in
+    `WorkerStatus`."""
 
     slot: int
     memory: int
     cpu: float
+    pid: int | None = None
+    job: str | None = None
+    connections: int | None = None
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
-    """Body of `sys.metrics`, every two seconds while there are workers: what each of them takes."""
+    """Body of `sys.metrics`, every two seconds: what of a `DaemonStatus` changes, for the same eyes.
+
+    `workers` are those that have been measured.
+    """
 
     workers: list[WorkerUsage]
+    counts: dict[str, int] = field(default_factory=dict)
+    held: list[Held] = field(default_factory=list)
+    slots: Slots | None = None
+    draining: bool = False
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True):

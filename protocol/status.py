@@ -9,10 +9,18 @@ class Status(Struct, frozen=True, kw_only=True):
     """How is the daemon?"""
 
 
+class Slots(Struct, frozen=True, kw_only=True):
+    """The pool of workers."""
+
+    total: int
+    free: int
+
+
 class WorkerStatus(Struct, frozen=True, kw_only=True):
     """One slot of the pool. `pid` is null while no worker fills it, `job` while it is idle.
 
     `memory` is resident, in bytes; `cpu` is the share of one processor. Null until they are measured.
+    `connections` is how many the job may have, null without a job.
     """
 
     slot: int
@@ -21,6 +29,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     job: str | None
     memory: int | None = None
     cpu: float | None = None
+    connections: int | None = None
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -39,7 +48,8 @@ class Held(Struct, frozen=True, kw_only=True):
 class DaemonStatus(Struct, frozen=True, kw_only=True):
     """Answer to `status`. `loop_p99` is the 99th percentile of the loop's turn, in seconds.
 
-    `held` are at most 100 of what holds jobs.
+    `workers` are those that run the caller's jobs, to admins all slots, which `slots` counts. `held` are at
+    most 100 of what holds jobs.
     """
 
     pid: int
@@ -56,3 +66,4 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     loop_p99: float
     held: list[Held] = field(default_factory=list)
+    slots: Slots | None = None

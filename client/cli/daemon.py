@@ -175,6 +175,7 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         + (f", pid {w.pid}" if w.pid is not None else "")
         + (f", job {w.job}" if w.job else "")
         + (f", {text.size(w.memory)}" if w.memory is not None else "")
+        + (f", {text.share(w.cpu)} of a processor" if w.cpu is not None else "")
         for w in status.workers
     ]
     lines = [
@@ -188,9 +189,8 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("jobs", ", ".join(f"{count} {state}" for state, count in status.counts.items() if count) or "none"),
         ("loop p99", f"{status.loop_p99 * 1000:.1f} ms"),
     ]
+    if status.slots is not None:
+        lines.append(("slots", f"{status.slots.total - status.slots.free} of {status.slots.total} busy"))
     lines += [("worker", worker) for worker in workers]
-    for held in status.held:
-        what = "everything" if held.kind == "daemon" else f"{held.kind} {held.name}"
-        why = f": {held.detail}" if held.detail else ""
-        lines.append(("held", f"{what}, {held.reason}, since {text.local_time(held.since)}{why}"))
+    lines += [("held", text.held(held)) for held in status.held]
     return [(name, text.clean(value)) for name, value in lines]

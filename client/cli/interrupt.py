@@ -48,16 +48,20 @@ class Interrupts:
 
 
 class Presses:
-    """The descriptor that is readable after a Ctrl-C, and how many there were."""
+    """The descriptor that is readable after a Ctrl-C or another signal that is caught, and what there was."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def take(self) -> int:
-        """How many since the last call."""
+        """How many Ctrl-C since the last call."""
+        return self.signals().count(signal.SIGINT)
+
+    def signals(self) -> bytes:
+        """The numbers of the signals since the last call."""
         with contextlib.suppress(BlockingIOError):
-            return os.read(self.fd, 4096).count(signal.SIGINT)
-        return 0
+            return os.read(self.fd, 4096)
+        return b""
 
 
 @contextlib.contextmanager
@@ -78,11 +82,10 @@ def waking() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def catching() -> Iterator[Presses]:
-    """Count SIGINT instead of raising KeyboardInterrupt. Main thread only."""
-    with waking() as fd:
-        before = signal.signal(signal.SIGINT, lambda _signal, _frame: None)
-        try:
-            yield Presses(fd)
-        finally:
-            signal.signal(signal.SIGINT, before)
+def catching(*others: signal.Signals) -> Iterator[Presses]:
+    """Count SIGINT instead of raising KeyboardInterrupt, and `others` in place of what they do. Main thread
+    only."""
+    with waking() as fd, contextlib.ExitStack() as stack:
+        for number in (signal.SIGINT, *others):
+            stack.callback(signal.signal, number, signal.signal(number, lambda _signal, _frame: None))
+        yield Presses(fd)

@@ -34,6 +34,7 @@ COMMANDS = {
     "rm": "fetchd.client.cli.verbs:rm",
     "limit": "fetchd.client.cli.limit:limit",
     "stats": "fetchd.client.cli.stats:stats",
+    "top": "fetchd.client.cli.top:top",
     "workspace": "fetchd.client.cli.workspace:workspace",
     "daemon": "fetchd.client.cli.daemon:daemon",
     "config": "fetchd.client.cli.machine:config",

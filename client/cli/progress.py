@@ -162,13 +162,16 @@ class Silent(Plain):
         """Not shown."""
 
 
-def describe_state(job: JobSnapshot) -> str:
-    """A job's state in words: with its reason, when it goes on, and what went wrong last."""
+def describe_state(job: JobSnapshot, now: float | None = None) -> str:
+    """A job's state in words: with its reason, when it goes on, and what went wrong last.
+
+    `now` is in seconds since 1970, None for the clock's.
+    """
     words = str(job.state)
     if job.reason is not None:
         words += f" ({job.reason})"
     if job.state is State.WAITING and job.not_before is not None:
-        left = job.not_before / 1e6 - time.time()
+        left = job.not_before / 1e6 - (time.time() if now is None else now)
         words += f", goes on in {text.duration(max(0.0, left))}"
     if job.error is not None and job.state is not State.RUNNING:  # it is of an earlier attempt
         words += f", {text.clean(job.error.code)}: {text.clean(job.error.message)}"

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from urllib.parse import unquote, urlsplit
 
 from fetchd.protocol.job import JobSnapshot
+from fetchd.protocol.status import Held
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _FACTORS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -40,6 +41,11 @@ def speed(rate: float | None) -> str:
     return "?" if rate is None else f"{size(rate)}/s"
 
 
+def share(part: float | None) -> str:
+    """A share in whole percents; "?" if unknown."""
+    return "?" if part is None else f"{part * 100:.0f} %"
+
+
 def duration(seconds: float | None) -> str:
     """Hours, minutes and seconds as `1:02:03` or `0:05`; "?" if unknown."""
     if seconds is None:
@@ -47,6 +53,22 @@ def duration(seconds: float | None) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def held(what: Held) -> str:
+    """What holds jobs together, why and since when."""
+    name = "everything" if what.kind == "daemon" else f"{what.kind} {what.name}"
+    why = f": {what.detail}" if what.detail else ""
+    return clean(f"{name}, {what.reason}, since {local_time(what.since)}{why}")
+
+
+def host_of(job: JobSnapshot) -> str:
+    """The host that a job's URL names, with the port if it names one; "-" if it names none."""
+    try:
+        parts = urlsplit(job.url)
+        return clean(parts.netloc.rpartition("@")[2]) or "-"
+    except ValueError:
+        return "-"
 
 
 def rfc3339(time: int | None) -> str | None:

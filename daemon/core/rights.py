@@ -55,6 +55,16 @@ def in_scope(shown: str | None, owner: str) -> bool:
     return shown is None or shown == owner
 
 
+def works_for(shown: str | None, owner: str | None) -> bool:
+    """Whether a worker that runs a job of `owner` (None: of nobody) is shown to a `scope`."""
+    return shown is None or shown == owner
+
+
+def holds(shown: str | None, kind: str, name: str) -> bool:
+    """Whether a closed gate is shown to a `scope`: one of a host or a disk tells of others' jobs."""
+    return shown is None or kind == "daemon" or (kind == "owner" and shown == name)
+
+
 def scope(asker: Asker) -> str | None:
     """The owner whose jobs are shown to whoever asks; None: all jobs are."""
     return None if asker.admin else asker.owner

@@ -7,7 +7,7 @@ for its admins, and one for each other owner, with the events of that owner's jo
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -135,10 +135,15 @@ class Publisher:
         body = events.Heartbeat(epoch=self._epoch, revision=revision)
         self._system(self._outlets(), events.HEARTBEAT, body, revision)
 
-    def metrics(self, workers: list[events.WorkerUsage], revision: int) -> None:
-        """Tell admins what the workers take: it shows what others' jobs do."""
-        if workers and self._hears(self._everything):
-            self._system((self._everything,), events.METRICS, events.Metrics(workers=workers), revision)
+    def listeners(self) -> list[str | None]:
+        """The owners whose sockets somebody listens at; None: that of admins."""
+        return [outlet.owner for outlet in self._outlets() if self._hears(outlet)]
+
+    def metrics(self, of: Mapping[str | None, events.Metrics], revision: int) -> None:
+        """Tell each of these owners, and admins (None), what they may know."""
+        for outlet in self._outlets():
+            if outlet.owner in of:
+                self._system((outlet,), events.METRICS, of[outlet.owner], revision)
 
     def _system(self, outlets: Iterable[Outlet], kind: str, body: Struct, revision: int) -> None:
         header = events.EventHeader(

@@ -12,6 +12,7 @@ from fetchd.protocol.codec import MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.job import JobSnapshot, State
 
+from . import overview
 from .control import Caller
 from .desk import Desk
 from .loop import boot_time
@@ -140,14 +141,14 @@ class Reading:
         body = control.Statistics(
             active=counts[State.RUNNING] + counts[State.PUBLISHING],
             pending=counts[State.QUEUED] + counts[State.WAITING] + counts[State.PAUSED],
-            slots=control.Slots(total=core.pool.size, free=core.pool.free()),
+            slots=overview.slots(core),
             completed=counts[State.COMPLETED],
             failed=counts[State.FAILED],
             cancelled=counts[State.CANCELLED],
             success_rate=counts[State.COMPLETED] / ended if ended else None,
             bytes=core.delivered if owner is None else core.delivered_to.get(owner, 0),
             speed=sum(run.speed or 0.0 for run in core.runs.values() if in_scope(owner, run.owner)),
-            counts={str(state): number for state, number in counts.items()},
+            counts=overview.counts(core, owner),
             intents=len(core.intents if owner is None else core.intents.of(owner)),
             uptime=(boot_time() - desk.facts.started_mono) / 1e6,
         )

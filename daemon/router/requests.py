@@ -2,25 +2,24 @@
 
 import os
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 import msgspec
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.gates import Gate
 from fetchd.daemon.core.intake import SCHEMES, Intake, check
 from fetchd.daemon.core.job import Job
-from fetchd.daemon.core.rights import in_scope, may_govern, may_see, scope
-from fetchd.daemon.core.slot import Slot
+from fetchd.daemon.core.rights import may_govern, scope
 from fetchd.protocol import control
 from fetchd.protocol.codec import MAX_ITEMS, MAX_MESSAGE
 from fetchd.protocol.errors import Code, FetchdError
+from fetchd.protocol.events import Metrics
 from fetchd.protocol.ids import new_correlation_id
-from fetchd.protocol.status import DaemonStatus, Held, Status, WorkerStatus
+from fetchd.protocol.status import DaemonStatus, Status
 from fetchd.protocol.version import PROTOCOL, __version__
 
+from . import overview
 from .control import Caller, Control, Handler
 from .desk import Desk, Facts, Outside
 from .engine import Engine
@@ -29,9 +28,6 @@ from .loop import Loop
 from .reading import Reading
 from .staging import Staging
 from .waits import Waits
-
-HELD = 100
-"""As many gates are told of in the status."""
 
 
 def _governed(handler: Handler) -> Handler:
@@ -98,6 +94,10 @@ class Requests:
     @property
     def _core(self) -> Core:
         return self._engine.core
+
+    def metrics(self, shown: str | None) -> Metrics:
+        """What of the status changes, as this `scope` may see it."""
+        return overview.metrics(self._core, self._outside, shown)
 
     # commands of the core
 
@@ -194,27 +194,7 @@ class Requests:
 
     def status(self, caller: Caller, _body: Status) -> None:
         facts, core = self._facts, self._core
-        owner = scope(caller)
-
-        def shown(slot: Slot) -> bool:
-            return owner is None or (slot.run is not None and in_scope(owner, slot.run.owner))
-
-        workers = [
-            WorkerStatus(
-                slot=slot.index,
-                state="busy"
-                if slot.run
-                else "idle"
-                if slot.ready
-                else "starting"
-                if slot.filled
-                else "empty",
-                pid=self._outside.worker_pid(slot.index, slot.incarnation) if slot.filled else None,
-                job=slot.run.job if slot.run and shown(slot) else None,
-                **(self._outside.usage(slot.index, slot.incarnation) if shown(slot) else {}),
-            )
-            for slot in core.pool.slots
-        ]
+        shown = scope(caller)
         answer = DaemonStatus(
             pid=os.getpid(),
             version=__version__,
@@ -226,19 +206,11 @@ class Requests:
             draining=core.draining,
             sockets={"control": self._control.endpoint, "events": self._outside.events(caller)},
             sandbox=self._outside.sandbox(),
-            workers=workers,
-            counts={str(state): number for state, number in core.ledger.counts_of(owner).items()},
+            workers=overview.workers(core, self._outside, shown),
+            counts=overview.counts(core, shown),
             loop_p99=self._loop.percentile(0.99),
-            held=[
-                Held(
-                    kind=gate.key.kind,
-                    name=gate.key.name,
-                    reason=gate.key.reason,
-                    since=gate.since,
-                    detail=gate.detail,
-                )
-                for gate in islice((gate for gate in core.gates if _concerns(caller, gate)), HELD)
-            ],
+            held=overview.held(core, shown),
+            slots=overview.slots(core),
         )
         self._engine.after(lambda: self._control.reply(caller, answer), caller)
 
@@ -258,9 +230,3 @@ class Requests:
     @staticmethod
     def _request(caller: Caller) -> inputs.Request:
         return inputs.Request(caller.owner, caller.req, caller.digest, caller, caller.admin)
-
-
-def _concerns(caller: Caller, gate: Gate) -> bool:
-    """Whether a gate is told of: one of a host or a file system shows what others fetch, and where to."""
-    own = gate.key.kind == "owner" and may_see(caller, gate.key.name)
-    return own or gate.key.kind == "daemon" or may_govern(caller)

@@ -10,8 +10,6 @@ from typing import Any
 import psutil
 from msgspec import Struct
 
-from fetchd.protocol.events import WorkerUsage
-
 from .helpers import Helpers
 
 PERIOD = 2_000_000
@@ -30,7 +28,7 @@ class Usage(Struct, frozen=True):
 class Watch:
     """`look` measures all workers of `pids`; `over(slot, incarnation)` hears of those above `limit()` bytes.
 
-    `told` is called after each measurement.
+    `told` is called after each look.
     """
 
     def __init__(
@@ -52,8 +50,11 @@ class Watch:
     def look(self) -> None:
         """Measure, unless the measurement before is still on its way."""
         pids = dict(self._pids())
-        if self._looking or not pids:
-            self.usage = {key: usage for key, usage in self.usage.items() if key in pids}
+        if self._looking:
+            return
+        if not pids:
+            self.usage = {}
+            self.told()
             return
         self._looking = True
         self._helpers.run("usage", lambda: _measure(pids), self._measured)
@@ -73,13 +74,6 @@ class Watch:
             if limit and memory > limit:
                 self._over(*key)
         self.told()
-
-    def events(self) -> list[WorkerUsage]:
-        """What is known, as it is published."""
-        return [
-            WorkerUsage(slot=slot, memory=usage.memory, cpu=usage.cpu)
-            for (slot, _), usage in sorted(self.usage.items())
-        ]
 
     def of(self, slot: int, incarnation: int) -> dict[str, Any]:
         """What is known of a worker, as fields of its status."""

@@ -23,7 +23,7 @@ from fetchd.daemon.router.access import Access, Who
 from fetchd.daemon.router.zap import Authorizer
 from fetchd.protocol.codec import encode
 from fetchd.protocol.errors import FetchdError
-from fetchd.protocol.events import WorkerUsage
+from fetchd.protocol.events import Metrics, WorkerUsage
 
 from .store_jobs import job
 
@@ -223,24 +223,31 @@ def test_an_owner_hears_of_their_own_jobs_with_the_same_numbers(stage: Stage) ->
     assert heard(stage.subscriber(b"job.b.")) == told["b"]
 
 
-def test_what_workers_take_is_for_admins(stage: Stage) -> None:
-    """It shows when others' jobs are busy. A heartbeat after it tells that nothing more comes."""
-    everything, one = stage.subscriber(), stage.subscriber(at=stage.endpoint_of("uid:1"))
-    usage = WorkerUsage(slot=0, memory=1, cpu=0.5)
-    stage.publisher.metrics([usage], 7)
+def test_each_is_told_of_their_own_workers(stage: Stage) -> None:
+    """What others' take shows when their jobs are busy. A heartbeat after it tells that no more comes."""
+    everything, *each = (stage.subscriber(at=at) for at in ("", *map(stage.endpoint_of, ("uid:1", "uid:2"))))
+    stage.endpoint_of("uid:3")
+    assert stage.publisher.listeners() == [None, "uid:1", "uid:2"]
+    usage = {
+        owner: Metrics(workers=[WorkerUsage(slot=slot, memory=1, cpu=0.5)])
+        for slot, owner in enumerate((None, "uid:1", "uid:3"))
+    }
+    stage.publisher.metrics(usage, 7)
     stage.publisher.heartbeat(7)
-    assert of_system(everything, 7) == ["metrics", "heartbeat"]
-    assert of_system(one, 7) == ["heartbeat"]
+    assert of_system(everything, 7) == [0]
+    assert [of_system(one, 7) for one in each] == [[1], []]
 
 
-def of_system(socket: "zmq.Socket[bytes]", revision: int) -> list[str]:
-    """The kinds of what is told of the daemon at a revision, up to a heartbeat."""
-    found: list[str] = []
-    while "heartbeat" not in found:
-        header = msgpack.unpackb(socket.recv_multipart()[1])
+def of_system(socket: "zmq.Socket[bytes]", revision: int) -> list[int]:
+    """The slots of the workers that are told of at a revision, up to a heartbeat."""
+    found: list[int] = []
+    while True:
+        _topic, head, body = socket.recv_multipart()
+        header = msgpack.unpackb(head)
         if header["revision"] == revision:
-            found.append(header["type"])
-    return found
+            if header["type"] == "heartbeat":
+                return found
+            found += [worker["slot"] for worker in msgpack.unpackb(body)["workers"]]
 
 
 def test_sockets_of_owners_are_bounded_in_number(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

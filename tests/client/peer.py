@@ -16,10 +16,11 @@ import zmq
 from msgspec.structs import replace
 
 from fetchd.protocol import codec, control
-from fetchd.protocol.events import HEARTBEAT, EventHeader, Heartbeat, Progress
+from fetchd.protocol.events import HEARTBEAT, METRICS, EventHeader, Heartbeat, Progress
 from fetchd.protocol.frames import job_topic, sys_topic
 from fetchd.protocol.job import TERMINAL, JobError, JobSnapshot, State
 from fetchd.protocol.paths import Endpoint, endpoint_file
+from fetchd.protocol.status import DaemonStatus, Status
 from fetchd.protocol.version import PROTOCOL
 
 VERBS: dict[type[control.Verb], State] = {
@@ -147,6 +148,20 @@ class Peer:
         """Tell quiet watchers how far we are."""
         self._do(self._heartbeat)
 
+    def metrics(self, body: bytes) -> None:
+        """Tell how the daemon is."""
+        header = EventHeader(
+            v=PROTOCOL,
+            epoch=self.epoch,
+            seq=0,
+            revision=self.store.revision,
+            time=TIME,
+            type=METRICS,
+            job=None,
+        )
+        frames = [sys_topic(METRICS), codec.encode(header), body]
+        self._do(lambda: self._xpub.send_multipart(frames))
+
     def complete(self, job_id: str, **options: Any) -> None:
         """A job is completed with 10 bytes."""
         self.change(job_id, State.COMPLETED, path=f"/d/{job_id}.iso", bytes=10, total=10, **options)
@@ -229,6 +244,7 @@ class Peer:
                 fitting = [
                     job for job in jobs
                     if job.id.startswith(request.prefix)
+                    and (not request.states or job.state in request.states)
                     and (request.cursor is None or job.revision < request.cursor)
                 ]  # fmt: skip
                 page = fitting[: min(request.limit, 3)]  # small pages, so that there are several
@@ -254,6 +270,13 @@ class Peer:
             case control.Clean():
                 chosen = request.ids or [w.job for w in WORKSPACES if w.state is None]
                 return control.Outcomes(jobs=[control.Outcome(id=i, state=None, revision=0) for i in chosen])
+            case Status():
+                counts = Counter(str(job.state) for job in store.jobs.values())
+                return DaemonStatus(
+                    pid=os.getpid(), version="0", epoch=self.epoch, lineage=store.lineage,
+                    revision=store.revision, state_dir="/s", started=TIME, draining=False, sockets={},
+                    sandbox={}, workers=[], counts=dict(counts), loop_p99=0.0,
+                )  # fmt: skip
             case control.Reload():
                 return control.Reloaded(live=["workers"], next_worker=[], restart=["socket"])
         return control.Done()

@@ -2,7 +2,6 @@
 
 import json
 
-import msgspec
 import pytest
 
 from fetchd.client.cli import daemon, exits, output
@@ -11,7 +10,7 @@ from fetchd.client.session import Event
 from fetchd.protocol.errors import MEANINGS, Code, FetchdError
 from fetchd.protocol.events import Progress
 from fetchd.protocol.job import JobError, Reason, State
-from fetchd.protocol.status import DaemonStatus, Held, WorkerStatus
+from fetchd.protocol.status import DaemonStatus, Held, Slots, WorkerStatus
 
 from .peer import TIME, snapshot
 
@@ -36,7 +35,11 @@ def daemon_status() -> DaemonStatus:
     return DaemonStatus(
         pid=1, version="0", epoch="e", lineage="l", revision=2, state_dir="/s", started=TIME, draining=False,
         sockets={"control": "ipc:///c", "events": "ipc:///e"}, sandbox={}, counts={"queued": 1}, loop_p99=0.1,
-        workers=[WorkerStatus(slot=0, state="idle", pid=2, job=None)],
+        workers=[
+            WorkerStatus(slot=0, state="idle", pid=2, job=None),
+            WorkerStatus(slot=3, state="busy", pid=4, job="j", memory=31 << 20, cpu=0.125, connections=8),
+        ],
+        slots=Slots(total=5, free=4),
         held=[Held(kind="daemon", name="", reason=Reason.DISK, since=TIME, detail="disk_full: no room")],
     )  # fmt: skip
 
@@ -56,13 +59,13 @@ def test_the_status_tells_what_is_held() -> None:
     assert held[0].endswith(": disk_full: no room")
 
 
-def test_the_status_tells_what_a_worker_takes() -> None:
-    status = daemon_status()
-    busy = WorkerStatus(slot=1, state="busy", pid=3, job="j", memory=20 << 20, cpu=0.5)
-    lines = daemon.status_lines(msgspec.structs.replace(status, workers=[*status.workers, busy]))
+def test_the_status_tells_what_workers_take() -> None:
+    lines = daemon.status_lines(daemon_status())
+    assert ("slots", "1 of 5 busy") in lines
     assert [value for name, value in lines if name == "worker"] == [
-        "0: idle, pid 2", "1: busy, pid 3, job j, 20.0 MiB"
-    ]  # fmt: skip
+        "0: idle, pid 2",
+        "3: busy, pid 4, job j, 31.0 MiB, 12 % of a processor",
+    ]
 
 
 def test_event_json_has_the_promised_fields() -> None:

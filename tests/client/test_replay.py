@@ -8,8 +8,11 @@ import pytest
 from support.wait import Deadline
 
 from fetchd.client import Client, Event, EventStream, FetchdError
-from fetchd.protocol.control import ErrorBody, Replay
+from fetchd.client.link import ClientClosedError
+from fetchd.protocol import codec
+from fetchd.protocol.control import ErrorBody, Replay, Statistics, Stats
 from fetchd.protocol.errors import Code
+from fetchd.protocol.events import Metrics
 from fetchd.protocol.job import State
 
 from .peer import Peer
@@ -61,6 +64,49 @@ def test_the_past_comes_page_by_page_and_ends_without_follow(peer: Peer) -> None
         assert list(client.events(follow=False)) == []
     assert not peer.subscriptions
     assert len(peer.asked("events")) == 3 + 1 + 1
+
+
+def test_how_the_daemon_is_comes_where_it_is_asked_for(peer: Peer) -> None:
+    """What cannot be read does not, and nothing of it moves the revision."""
+    past(peer, 1)
+    metrics = Metrics(workers=[], counts={"queued": 1})
+    with Client() as client, client.events(metrics=True) as stream, client.events() as other:
+        for one in (stream, other):
+            subscribed(peer, one)
+        peer.metrics(b"rubbish")
+        peer.metrics(codec.encode(metrics))
+        peer.change("j", State.RUNNING)
+        first, second = take(stream, 2)
+        assert (first.type, first.job, first.data, first.snapshot) == ("metrics", None, metrics, None)
+        assert second.type == "running"
+        assert [event.type for event in take(other, 1)] == ["running"]
+
+
+def test_progress_is_merged_into_what_runs_alone(peer: Peer) -> None:
+    """What else there is need not be remembered."""
+    with Client() as client, client.events(progress=True) as stream:
+        subscribed(peer, stream)
+        client.submit(URL, id="j")
+        peer.change("j", State.RUNNING)
+        peer.progress("j", 5)
+        assert [event.snapshot.bytes for event in take(stream, 3) if event.snapshot] == [0, 0, 5]
+        assert stream._running is not None
+        assert list(stream._running) == ["j"]
+        peer.change("j", State.PAUSED)
+        take(stream, 1)
+        assert not stream._running
+
+
+def test_something_else_can_be_asked_beside_it(peer: Peer) -> None:
+    with Client() as client:
+        with client.events() as stream:
+            answer = stream.ask(Stats(), Statistics)
+            deadline = Deadline(10)
+            while not answer.done:
+                stream.step(time.monotonic() + deadline.left("an answer"))
+            assert answer.result().active == 1
+        with pytest.raises(ClientClosedError):
+            stream.ask(Stats(), Statistics)
 
 
 def test_past_and_present_join_without_a_seam(peer: Peer) -> None:

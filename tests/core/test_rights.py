@@ -35,6 +35,18 @@ def test_the_rules(asker: inputs.Request, others: bool, everything: bool) -> Non
     assert not rights.may_unpark(True)
 
 
+@pytest.mark.parametrize("asker", [OWNER, ADMIN])
+def test_what_is_shown_of_the_daemon(asker: inputs.Request) -> None:
+    shown, everything = rights.scope(asker), asker.admin
+    assert rights.works_for(shown, MINE.owner)
+    assert rights.works_for(shown, THEIRS.owner) == everything
+    assert rights.works_for(shown, None) == everything, "a worker that is idle"
+    assert rights.holds(shown, "daemon", "")
+    assert rights.holds(shown, "owner", MINE.owner)
+    for kind, name in (("owner", THEIRS.owner), ("host", "h.test"), ("area", MINE.owner), ("group", "g")):
+        assert rights.holds(shown, kind, name) == everything, kind
+
+
 def ask(core: Core, event: inputs.Input) -> list[Command]:
     commands = core.handle(event, moment())
     core.validate()

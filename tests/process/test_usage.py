@@ -11,6 +11,7 @@ from fetchd.protocol.codec import decode
 from fetchd.protocol.events import METRICS, Metrics
 from fetchd.protocol.frames import sys_topic
 from fetchd.protocol.job import State
+from fetchd.protocol.status import Slots
 
 SIZE = 3_000_000
 
@@ -48,4 +49,15 @@ def test_what_workers_take_is_in_the_status(daemon: DaemonProcess, origin: Origi
         job.result(timeout=20)
     assert 1_000_000 < (worker.memory or 0) < 500_000_000
     assert worker.cpu is not None
-    assert worker.slot in {usage.slot for usage in body.workers}
+    (usage,) = [usage for usage in body.workers if usage.job == job.id]
+    assert (usage.slot, usage.pid, usage.connections) == (worker.slot, worker.pid, worker.connections)
+    assert worker.connections
+    assert {state: count for state, count in body.counts.items() if count} == {"running": 1}
+
+
+def test_how_things_are_is_told_without_jobs_too(make_daemon: type[DaemonProcess]) -> None:
+    daemon = make_daemon({"FETCHD_WORKERS": "3"}).start()
+    body = published(daemon.endpoint.events)
+    assert {usage.job for usage in body.workers} <= {None}
+    assert (body.slots, body.held) == (Slots(total=3, free=3), [])
+    assert set(body.counts) == set(State)

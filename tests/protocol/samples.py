@@ -267,7 +267,7 @@ REPLY_BODIES: list[tuple[str, object]] = [
             sockets={"control": "ipc:///run/fetchd/control", "events": "ipc:///run/fetchd/events"},
             sandbox={"landlock": "abi 7", "seccomp": "filter"},
             workers=[
-                s.WorkerStatus(slot=0, state="busy", pid=4250, job="import-1"),
+                s.WorkerStatus(slot=0, state="busy", pid=4250, job="import-1", connections=4),
                 s.WorkerStatus(slot=1, state="empty", pid=None, job=None),
             ],
             counts={"queued": 3, "running": 1},
@@ -282,6 +282,7 @@ REPLY_BODIES: list[tuple[str, object]] = [
                 ),
                 s.Held(kind="owner", name="uid:1000", reason=Reason.USER, since=TIME, detail=""),
             ],
+            slots=s.Slots(total=2, free=1),
         ),
     ),
     (
@@ -340,5 +341,16 @@ EVENTS: list[tuple[str, object]] = [
     ("progress", e.Progress(attempt=1, bytes=524_288, total=1_048_576, speed=262_144.0, eta=2.0)),
     ("progress, nothing known", e.Progress(attempt=1, bytes=0, total=None, speed=None, eta=None)),
     ("heartbeat", e.Heartbeat(epoch=EPOCH, revision=60)),
-    ("metrics", e.Metrics(workers=[e.WorkerUsage(slot=0, memory=12_000_000, cpu=0.25)])),
+    (
+        "metrics",
+        e.Metrics(
+            workers=[
+                e.WorkerUsage(slot=0, memory=12_000_000, cpu=0.25, pid=4250, job="import-1", connections=4),
+                e.WorkerUsage(slot=1, memory=9_000_000, cpu=0.0, pid=4251),
+            ],
+            counts={"queued": 3, "running": 1},
+            held=[s.Held(kind="daemon", name="", reason=Reason.DISK, since=TIME, detail="disk_full: full")],
+            slots=s.Slots(total=2, free=1),
+        ),
+    ),
 ]

@@ -53,19 +53,6 @@ result = sorted({topic.split(".")[1] for topic in topics} - {"a0", "b0"})
 """
 
 
-MEASURED = """
-context = zmq.Context()
-news = context.socket(zmq.SUB)
-news.setsockopt(zmq.RCVTIMEO, 10_000)
-news.connect(endpoint)
-news.subscribe(b"sys.metrics")
-# each time that all workers have been measured
-while not {"a", "b"} <= {w.job for w in client.status().workers if w.memory is not None}:
-    news.recv_multipart()
-context.destroy(0)
-"""
-
-
 class House:
     """A shared daemon, an origin, and people. `files` is where everybody delivers to."""
 
@@ -248,19 +235,6 @@ def test_events_are_for_their_owner_and_the_admins(open_house: Callable[..., Hou
     """
     assert alice.do(last) == carol.do(last) == "job.a.running"
     assert bob.do(last) == "job.b.running"
-    for gate in gates:
-        gate.open()
-
-
-def test_what_workers_take_is_shown_to_owners_and_admins(open_house: Callable[..., House]) -> None:
-    house = open_house()
-    alice, bob, carol = house.person(ALICE), house.person(BOB), house.admin()
-    gates = [house.held(one, name) for one, name in ((alice, "a"), (bob, "b"))]
-    measured = "sorted(w.job or '' for w in client.status().workers if w.memory is not None)"
-    carol.do(MEASURED, endpoint=f"ipc://{house.runtime}/events")
-    assert set(carol.ask(measured)) >= {"a", "b"}
-    assert alice.ask(measured) == ["a"]
-    assert bob.ask(measured) == ["b"]
     for gate in gates:
         gate.open()
 
