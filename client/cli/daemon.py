@@ -64,7 +64,7 @@ def _installs(command: F) -> F:
 @daemon.command()
 @_installs
 def install(*arguments: str) -> NoReturn:
-    """Make the daemon a service of systemd, with units for this installation.
+    """Make the daemon a service of systemd.
 
     A file that was edited by hand is not replaced. Without --now it says what to do next.
     """
