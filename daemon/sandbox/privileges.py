@@ -28,7 +28,10 @@ class _Sets(ctypes.Structure):
 
 
 def limit(*, memory: int, open_files: int, file_size: int | None) -> None:
-    """Limits that cannot be raised again: address space and files in bytes, descriptors; no core files."""
+    """Limits of address space and files in bytes, and of descriptors; no core files.
+
+    Once capabilities are dropped they cannot be raised again.
+    """
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: open_files,
@@ -61,4 +64,4 @@ def drop_capabilities() -> None:
         prctl(PR_SET_SECUREBITS, NOROOT_LOCKED)
     header, sets = _Header(CAPABILITY_VERSION, 0), (_Sets * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(sets)) != 0:
-        raise LayerError(f"capabilities: {os.strerror(ctypes.get_errno())}")
+        raise LayerError(os.strerror(ctypes.get_errno()))

@@ -4,7 +4,7 @@ From the kernel's `arch/x86/entry/syscalls/syscall_64.tbl` and `scripts/syscall.
 """
 
 X86_64 = {
-    "open": 2, "ioctl": 16, "shmget": 29, "shmat": 30, "sendfile": 40, "socket": 41, "accept": 43,
+    "open": 2, "ioctl": 16, "shmget": 29, "shmat": 30, "socket": 41, "accept": 43,
     "sendto": 44, "sendmsg": 46, "bind": 49, "listen": 50, "socketpair": 53, "clone": 56, "fork": 57,
     "vfork": 58, "execve": 59, "kill": 62, "semget": 64, "msgget": 68, "fcntl": 72, "truncate": 76,
     "link": 86, "symlink": 88, "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94,
@@ -21,7 +21,7 @@ X86_64 = {
     "add_key": 248, "request_key": 249, "keyctl": 250, "ioprio_set": 251, "inotify_init": 253,
     "inotify_add_watch": 254, "migrate_pages": 256, "openat": 257, "mknodat": 259, "fchownat": 260,
     "futimesat": 261, "linkat": 265, "symlinkat": 266, "fchmodat": 268, "unshare": 272, "vmsplice": 278,
-    "move_pages": 279, "utimensat": 280, "signalfd": 282, "accept4": 288, "inotify_init1": 294,
+    "move_pages": 279, "utimensat": 280, "accept4": 288, "inotify_init1": 294,
     "rt_tgsigqueueinfo": 297, "perf_event_open": 298, "fanotify_init": 300, "prlimit64": 302,
     "name_to_handle_at": 303, "open_by_handle_at": 304, "clock_adjtime": 305, "sendmmsg": 307,
     "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "finit_module": 313,
@@ -38,7 +38,7 @@ AARCH64 = {
     "fremovexattr": 16, "lookup_dcookie": 18, "fcntl": 25, "inotify_init1": 26, "inotify_add_watch": 27,
     "ioctl": 29, "ioprio_set": 30, "mknodat": 33, "symlinkat": 36, "linkat": 37, "umount2": 39,
     "mount": 40, "pivot_root": 41, "truncate": 45, "chroot": 51, "fchmod": 52, "fchmodat": 53,
-    "fchownat": 54, "fchown": 55, "openat": 56, "quotactl": 60, "sendfile": 71, "vmsplice": 75,
+    "fchownat": 54, "fchown": 55, "openat": 56, "quotactl": 60, "vmsplice": 75,
     "utimensat": 88, "acct": 89, "personality": 92, "unshare": 97, "kexec_load": 104, "init_module": 105,
     "delete_module": 106, "clock_settime": 112, "syslog": 116, "ptrace": 117, "sched_setaffinity": 122,
     "kill": 129, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138, "setpriority": 140, "reboot": 142,
