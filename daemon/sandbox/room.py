@@ -104,7 +104,9 @@ def _apply(mode: Mode, **layers: Callable[[], str | None]) -> Layers:
     for name, lock in layers.items():
         try:
             found[name] = lock() or ON
-        except (LayerError, OSError, ValueError) as error:
+        except OSError as error:
+            found[name] = f"unavailable: {error.strerror}"
+        except (LayerError, ValueError) as error:
             found[name] = f"unavailable: {error}"
     if mode == "required" and (why := missing(found)) is not None:
         raise RoomError(why)

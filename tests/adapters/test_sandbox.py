@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,7 @@ def test_a_limit_that_is_lower_stays() -> None:
 NOWHERE = room.Policy(writable=(), readable=())
 
 
-def locked(mode: room.Mode, refused: Mapping[int, int]) -> room.Layers | str:
+def locked(mode: room.Mode, refused: kernels.Calls) -> room.Layers | str:
     """What the room says of itself on a kernel that refuses these calls, or why it is none."""
 
     def child() -> room.Layers | str:
@@ -145,12 +144,13 @@ def test_off_is_off() -> None:
     assert same
 
 
-MISSING = {
+MISSING: dict[str, tuple[kernels.Calls, str]] = {
     "landlock": (kernels.NO_LANDLOCK, "Function not implemented"),
     "landlock that is not started": ({kernels.CREATE_RULESET: errno.EOPNOTSUPP}, "Operation not supported"),
     "landlock in an outer sandbox": ({kernels.CREATE_RULESET: errno.EPERM}, "Operation not permitted"),
     "seccomp": (kernels.NO_SECCOMP, "Operation not permitted"),
-    "capabilities": ({kernels.CAPSET: errno.EPERM}, "Operation not permitted"),
+    "capabilities": (kernels.NO_CAPSET, "Operation not permitted"),
+    "limits": (kernels.NO_CORE_LIMIT, "Operation not permitted"),
 }
 
 

@@ -71,6 +71,9 @@ ARGUMENTS: dict[str, list[tuple[tuple[int, ...], bool]]] = {
     "tgkill": [((PID, PID + 1, 9), True), ((1, 1, 9), False)],
     "tkill": [((PID, 9), False), ((1, 9), False)],
     "prlimit64": [((0, 7), True), ((PID, 7), True), ((1, 7), False)],
+    "sched_setscheduler": [
+        ((PID, 0), True), ((1, 0), True), ((0, 5), False), ((1, 3), False), ((0, 1 << 30), False),
+    ],
     "prctl": [((15,), True), ((1, 0), False), ((4, 0), False), ((35,), False), ((0x59616D61,), False)],
     "ioctl": [((FD, 0x5421), True), ((FD, 0x8901), False), ((FD, 0x8902), False), ((FD, 0x5412), False),
               ((FD, 0x541C), False)],

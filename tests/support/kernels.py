@@ -1,25 +1,32 @@
 """Kernels that lack something, made of this one by seccomp filters. For x86-64 and arm64, as root or not.
 
-Run as a program it refuses system calls to itself, by number and error number, and becomes the command.
+Run as a program it refuses system calls to itself, and becomes the command.
 """
 
+import ast
 import ctypes
 import errno
 import fcntl
 import os
+import resource
 import struct
 import sys
 import threading
 from collections.abc import Mapping
 from queue import SimpleQueue
 
-SECCOMP, PRCTL, CAPSET = {"x86_64": (317, 157, 126), "aarch64": (277, 167, 91)}[os.uname().machine]
+SECCOMP, CAPSET, PRLIMIT = {"x86_64": (317, 126, 302), "aarch64": (277, 91, 261)}[os.uname().machine]
 CREATE_RULESET = 444
 
-NO_LANDLOCK = {CREATE_RULESET: errno.ENOSYS}
+Calls = Mapping[int | tuple[int, int, int], int]
+"""Error numbers by the number of a system call, or by that, an argument's place and its value (32 bits)."""
+
+NO_LANDLOCK: Calls = {CREATE_RULESET: errno.ENOSYS}
 """It was left out when the kernel was built. Where it is only not started, the answer is EOPNOTSUPP."""
-NO_SECCOMP = {SECCOMP: errno.EPERM}
-"""As an outer sandbox answers. It has to be put on before, as there is no way to add a filter afterwards."""
+NO_SECCOMP: Calls = {SECCOMP: errno.EPERM}
+"""As an outer sandbox answers."""
+NO_CAPSET: Calls = {CAPSET: errno.EPERM}
+NO_CORE_LIMIT: Calls = {(PRLIMIT, 1, resource.RLIMIT_CORE): errno.EPERM}
 
 _FILTER, _NEW_LISTENER, _NO_NEW_PRIVS = 1, 8, 38
 _ALLOW, _ERROR, _NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
@@ -28,15 +35,14 @@ _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=Qqii")
 
 
-def refuse(calls: Mapping[int, int]) -> None:
+def refuse(calls: Calls) -> None:
     """From here on these system calls of this thread, and of what it starts, fail with these numbers."""
-    _install({number: _ERROR | error for number, error in calls.items()}, 0)
+    _install({call: _ERROR | error for call, error in calls.items()}, 0)
 
 
-def wrapper(calls: Mapping[int, int]) -> list[str]:
+def wrapper(calls: Calls) -> list[str]:
     """What to put before a command for which these system calls are to fail."""
-    listed = ",".join(f"{number}={error}" for number, error in calls.items())
-    return [sys.executable, "-I", os.path.abspath(__file__), listed]
+    return [sys.executable, "-I", os.path.abspath(__file__), repr(dict(calls))]
 
 
 def speak_landlock(version: int, *, says: int | None = None) -> None:
@@ -67,24 +73,26 @@ def _answer(listeners: "SimpleQueue[int]", version: int, says: int) -> None:
         fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, *answer))
 
 
-def _install(verdicts: Mapping[int, int], flags: int) -> int:
-    code = struct.pack("=HBBI", 0x20, 0, 0, 0)  # load the number of the call
-    for number, verdict in verdicts.items():
-        code += struct.pack("=HBBI", 0x15, 0, 1, number) + struct.pack("=HBBI", 0x06, 0, 0, verdict)
-    code += struct.pack("=HBBI", 0x06, 0, 0, _ALLOW)
+def _install(verdicts: Calls, flags: int) -> int:
+    program = []
+    for call, verdict in verdicts.items():
+        number, *argument = (call,) if isinstance(call, int) else call
+        program += [(0x20, 0, 0, 0), (0x15, 0, 3 if argument else 1, number)]  # load the number, compare it
+        if argument:
+            program += [(0x20, 0, 0, 16 + 8 * argument[0]), (0x15, 0, 1, argument[1])]
+        program.append((0x06, 0, 0, verdict))
+    code = b"".join(struct.pack("=HBBI", *one) for one in (*program, (0x06, 0, 0, _ALLOW)))
     held = ctypes.create_string_buffer(code, len(code))
-    program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(held)))
+    described = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(held)))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
-    result = int(libc.syscall(SECCOMP, _FILTER, flags, program))
+    result = int(libc.syscall(SECCOMP, _FILTER, flags, described))
     if result < 0:
         raise OSError(ctypes.get_errno(), "seccomp")
     return result
 
 
 if __name__ == "__main__":
-    refuse(
-        {int(call): int(error) for call, _, error in (one.partition("=") for one in sys.argv[1].split(","))}
-    )
+    refuse(ast.literal_eval(sys.argv[1]))
     os.execvp(sys.argv[2], sys.argv[2:])
