@@ -69,6 +69,9 @@ def prepare(made: House) -> None:
     for place in (made.destination / "evil", Path("/dev/shm/evil")):
         with suppress(FileNotFoundError):
             place.rmdir() if place.is_dir() else place.unlink()
+    os.sched_setscheduler(made.daemon.pid, os.SCHED_OTHER, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, made.daemon.pid, 0)
+    os.sched_setaffinity(made.daemon.pid, os.sched_getaffinity(0))
     for name in ("database", "published"):
         Path(str(made.aims[name])).write_text("decoy")
 
