@@ -28,7 +28,7 @@ from .router.mailbox import Mailboxes
 from .router.waits import Waits
 from .router.zap import Authorizer
 from .sandbox import room
-from .service import entry, listening
+from .service import child, entry, listening
 from .service.ballast import Ballast, fitting
 from .service.host import StartError, prepare_runtime, raise_open_files
 from .service.lock import StateLock
@@ -89,6 +89,7 @@ class Ground:
         listening.check(passed, (control, events))
         # glibc would give every thread of a worker an arena of its own
         os.environ["MALLOC_ARENA_MAX"] = "2"
+        os.environ[child.AUTHORITIES] = self.ca_bundle(self.config)
         self.spawner = Spawner(self.lock, PRELOAD)
         keep(self.spawner.stop)
         # it imports its modules while we open the database

@@ -7,7 +7,9 @@ path. Only the calling thread is restricted, and threads and processes that it s
 
 import ctypes
 import os
+import stat
 from collections.abc import Iterable
+from types import TracebackType
 
 from .kernel import LayerError, syscall
 
@@ -34,6 +36,9 @@ FILES_SINCE = {1: (1 << 13) - 1, 2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}
 
 NETWORK_SINCE, SCOPES_SINCE = 4, 6
 
+GOVERNED_SINCE = {3: "truncation", 4: "ports", 5: "ioctl of devices", 6: "signals and abstract sockets"}
+"""What an older version lets pass. Moves between directories, since 2, are denied by 1."""
+
 
 class _Ruleset(ctypes.Structure):
     _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scopes", ctypes.c_uint64))
@@ -54,28 +59,45 @@ def version() -> int:
         return syscall(CREATE_RULESET, None, 0, VERSION)
     except OSError as error:
         # EPERM where an outer sandbox forbids it
-        raise LayerError(f"landlock: {error.strerror}") from None
+        raise LayerError(str(error.strerror)) from None
+
+
+def ungoverned(version: int) -> str:
+    """What a kernel of this version lets pass, in words; empty where that is nothing."""
+    return ", ".join(what for since, what in GOVERNED_SINCE.items() if version < since)
 
 
 class Ruleset:
-    """Everything is denied but what is allowed; `restrict` puts it in force for this thread."""
+    """Everything is denied but what is allowed; `restrict` puts it in force for this thread.
 
-    def __init__(self, *, connect: bool = False, scoped: bool = True) -> None:
+    What the kernel's version does not know is not denied. What the kernel refuses is a `LayerError`.
+    A context manager, which closes the descriptor of the rules.
+    """
+
+    def __init__(self, *, connect: bool = False) -> None:
         """With `connect` TCP connections are denied too, but for allowed ports. Binding always is."""
         self.version = version()
         self.handled = sum(rights for since, rights in FILES_SINCE.items() if since <= self.version)
         network = (BIND_TCP | (CONNECT_TCP if connect else 0)) if self.version >= NETWORK_SINCE else 0
-        scopes = SCOPE_ABSTRACT | SCOPE_SIGNAL if scoped and self.version >= SCOPES_SINCE else 0
+        scopes = SCOPE_ABSTRACT | SCOPE_SIGNAL if self.version >= SCOPES_SINCE else 0
         self.governs_ports = bool(network)
         attributes = _Ruleset(self.handled, network, scopes)
         size = 24 if self.version >= SCOPES_SINCE else 16 if self.version >= NETWORK_SINCE else 8
         try:
             self._fd = syscall(CREATE_RULESET, ctypes.byref(attributes), size, 0)
         except OSError as error:
-            raise LayerError(f"landlock: {error.strerror}") from None
+            raise LayerError(str(error.strerror)) from None
+
+    def __enter__(self) -> "Ruleset":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
 
     def allow(self, paths: Iterable[str], rights: int) -> None:
-        """Allow rights beneath directories, or of files; what does not exist is left out."""
+        """Allow rights beneath directories, or of files. Links are followed; what is missing is left out."""
         for path in paths:
             try:
                 fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -83,11 +105,11 @@ class Ruleset:
                 continue
             try:
                 wanted = rights & self.handled
-                if not os.path.isdir(path):
+                if not stat.S_ISDIR(os.fstat(fd).st_mode):
                     wanted &= OF_FILES
                 syscall(ADD_RULE, self._fd, RULE_PATH, ctypes.byref(_Beneath(wanted, fd)), 0)
             except OSError as error:
-                raise LayerError(f"landlock: {path}: {error.strerror}") from None
+                raise LayerError(f"{path}: {error.strerror}") from None
             finally:
                 os.close(fd)
 
@@ -100,13 +122,11 @@ class Ruleset:
             try:
                 syscall(ADD_RULE, self._fd, RULE_PORT, ctypes.byref(rule), 0)
             except OSError as error:
-                raise LayerError(f"landlock: port {port}: {error.strerror}") from None
+                raise LayerError(f"port {port}: {error.strerror}") from None
 
     def restrict(self) -> None:
         """From here on this thread is held to the rules; no_new_privs has to be set."""
         try:
             syscall(RESTRICT_SELF, self._fd, 0)
         except OSError as error:
-            raise LayerError(f"landlock: {error.strerror}") from None
-        finally:
-            os.close(self._fd)
+            raise LayerError(str(error.strerror)) from None

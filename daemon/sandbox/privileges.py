@@ -28,7 +28,10 @@ class _Sets(ctypes.Structure):
 
 
 def limit(*, memory: int, open_files: int, file_size: int | None) -> None:
-    """Limits that cannot be raised again: address space and files in bytes, descriptors; no core files."""
+    """Limits of address space and files in bytes, and of descriptors; no core files.
+
+    Once capabilities are dropped they cannot be raised again.
+    """
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: open_files,
@@ -62,6 +65,5 @@ def drop_capabilities() -> None:
     header, sets = _Header(CAPABILITY_VERSION, 0), (_Sets * 2)()
     if libc.capget(ctypes.byref(header), ctypes.byref(sets)) == 0 and not any(bytes(sets)):
         return  # there are none; a service manager may forbid even to ask for that
-    sets = (_Sets * 2)()
-    if libc.capset(ctypes.byref(header), ctypes.byref(sets)) != 0:
-        raise LayerError(f"capabilities: {os.strerror(ctypes.get_errno())}")
+    if libc.capset(ctypes.byref(header), ctypes.byref((_Sets * 2)())) != 0:
+        raise LayerError(os.strerror(ctypes.get_errno()))

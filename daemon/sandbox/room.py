@@ -5,7 +5,9 @@
 layer whether it is `on`, `partial: why`, `unavailable: why`, or `off`.
 """
 
+import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -60,13 +62,23 @@ def seal(mode: Mode) -> Layers:
 
 
 def probe() -> Layers:
-    """What could be had here; nothing is changed."""
-    found: Layers = {}
-    for name, look in (("landlock", _look_at_landlock), ("seccomp", seccomp.available)):
+    """What could be had here: every layer is tried, in a forked child, so that nothing is changed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
         try:
-            found[name] = look() or ON
-        except LayerError as error:
-            found[name] = f"unavailable: {error}"
+            tried = enter(Policy((), (), memory=sys.maxsize), "best-effort") | seal("best-effort")
+            os.write(writing, json.dumps(tried).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if not said:
+        ended = os.waitstatus_to_exitcode(status)
+        return dict.fromkeys(LAYERS, f"unavailable: a trial ended with {ended}")
+    found: Layers = json.loads(said)
     return found
 
 
@@ -76,19 +88,13 @@ def missing(layers: Layers) -> str | None:
 
 
 def _landlock(policy: Policy) -> str | None:
-    rules = landlock.Ruleset(connect=policy.ports is not None)
-    rules.allow(policy.readable, landlock.READ)
-    rules.allow(policy.writable, landlock.WRITE | (landlock.MAKE if policy.make else 0))
-    rules.allow_ports(policy.ports or ())
-    rules.restrict()
-    return _look_at_landlock()
-
-
-def _look_at_landlock() -> str | None:
-    version = landlock.version()
-    if version < landlock.NETWORK_SINCE:
-        return f"partial: version {version} governs neither ports nor signals"
-    return f"partial: version {version} does not govern signals" if version < landlock.SCOPES_SINCE else None
+    with landlock.Ruleset(connect=policy.ports is not None) as rules:
+        rules.allow(policy.readable, landlock.READ)
+        rules.allow(policy.writable, landlock.WRITE | (landlock.MAKE if policy.make else 0))
+        rules.allow_ports(policy.ports or ())
+        rules.restrict()
+    passing = landlock.ungoverned(rules.version)
+    return f"partial: version {rules.version} does not govern {passing}" if passing else None
 
 
 def _apply(mode: Mode, **layers: Callable[[], str | None]) -> Layers:
@@ -98,13 +104,10 @@ def _apply(mode: Mode, **layers: Callable[[], str | None]) -> Layers:
     for name, lock in layers.items():
         try:
             found[name] = lock() or ON
-        except (LayerError, OSError, ValueError) as error:
+        except OSError as error:
+            found[name] = f"unavailable: {error.strerror}"
+        except (LayerError, ValueError) as error:
             found[name] = f"unavailable: {error}"
     if mode == "required" and (why := missing(found)) is not None:
         raise RoomError(why)
     return found
-
-
-def real(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Each path, and where it leads to if it is a link: a rule holds for what is there now."""
-    return tuple(dict.fromkeys(one for path in paths for one in (path, os.path.realpath(path))))

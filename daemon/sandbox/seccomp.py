@@ -12,11 +12,10 @@ import socket
 import struct
 from typing import NamedTuple
 
-from .kernel import LayerError, prctl, syscall
+from .kernel import LayerError, syscall
 from .syscalls import AARCH64, X86_64
 
-PR_GET_SECCOMP = 21
-SET_MODE_FILTER, TSYNC = 1, 1
+SET_MODE_FILTER, GET_ACTION_AVAIL, TSYNC = 1, 2, 1
 KILL_PROCESS, ERRNO, ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 LOAD, EQUAL, GREATER_EQUAL, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 AT_NUMBER, AT_ARCHITECTURE, AT_ARGUMENTS = 0, 4, 16
@@ -58,14 +57,14 @@ REFUSED = (
     "fsmount", "fspick", "mount_setattr", "quotactl", "quotactl_fd", "swapon", "swapoff", "reboot",
     "acct", "syslog", "sethostname", "setdomainname", "settimeofday", "clock_settime", "clock_adjtime",
     "adjtimex", "iopl", "ioperm", "init_module", "finit_module", "delete_module", "lookup_dcookie",
-    # large parts of the kernel that a download does not need
+    # large parts of the kernel that a client of the network does not need
     "io_uring_setup", "io_uring_enter", "io_uring_register", "io_setup", "userfaultfd",
     "perf_event_open", "fanotify_init", "add_key", "request_key", "keyctl", "memfd_create",
     "memfd_secret", "vmsplice", "shmget", "shmat", "semget", "msgget", "mq_open", "mq_unlink",
     # servers, and sockets that are no way to a server of others
     "bind", "listen", "accept", "accept4", "socketpair",
 )  # fmt: skip
-"""Never `sched_setscheduler`: libzmq aborts where it is denied (it names its threads so)."""
+"""Not `sched_setscheduler`: libzmq aborts where its threads may not be given the class that they have."""
 
 UNKNOWN = ("clone3", "openat2")
 """What they ask for lies in memory. Who gets ENOSYS takes the kernel for an older one, and an older call."""
@@ -100,7 +99,9 @@ def checks(pid: int) -> tuple[Check, ...]:
         Check("tgkill", 0, (pid,)),
         Check("tkill", 0, ()),
         Check("prlimit64", 0, (0, pid)),
-        # a worker dies with its parent, and is seen
+        # its first argument may be a thread of ours, or not: the usual class does nobody harm
+        Check("sched_setscheduler", 1, (os.SCHED_OTHER,)),
+        # it goes on dying with its parent, and being seen
         Check("prctl", 0, denied=(PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_MM, PR_SET_PTRACER)),
         Check("ioctl", 1, denied=(FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX)),
         Check("fcntl", 1, denied=(F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY)),
@@ -109,12 +110,14 @@ def checks(pid: int) -> tuple[Check, ...]:
 
 def available() -> None:
     """`LayerError` where there is no seccomp, or no table for this machine."""
-    if os.uname().machine not in MACHINES:
-        raise LayerError(f"seccomp: no table for {os.uname().machine}")
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        raise LayerError(f"no table for {machine}")
     try:
-        prctl(PR_GET_SECCOMP)
+        # the newest that the filter needs: it is there since Linux 4.14
+        syscall(MACHINES[machine][1], GET_ACTION_AVAIL, 0, ctypes.byref(ctypes.c_uint32(KILL_PROCESS)))
     except OSError as error:
-        raise LayerError(f"seccomp: {error.strerror}") from None
+        raise LayerError(str(error.strerror)) from None
 
 
 def install() -> None:
@@ -128,9 +131,9 @@ def install() -> None:
     try:
         stuck = syscall(number, SET_MODE_FILTER, TSYNC, described)
     except OSError as error:
-        raise LayerError(f"seccomp: {error.strerror}") from None
+        raise LayerError(str(error.strerror)) from None
     if stuck:
-        raise LayerError(f"seccomp: thread {stuck} cannot be held to it")
+        raise LayerError(f"thread {stuck} cannot be held to it")
 
 
 def assemble(architecture: int, table: dict[str, int], pid: int) -> bytes:

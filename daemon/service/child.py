@@ -7,13 +7,15 @@ would live on.
 
 import ctypes
 import fcntl
-import gc
 import os
 import signal
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
+
+AUTHORITIES = "FETCHD_AUTHORITIES"
+"""The variable that tells the fork server which bundle its workers will use."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -58,4 +60,3 @@ def settle(parent: int, workers_lock: Path, name: str, keep: set[int] | None = N
     lock = os.open(workers_lock, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_SH)
     prctl(PR_SET_NAME, name.encode()[:15])
-    gc.enable()

@@ -184,7 +184,7 @@ class Managers:
                 self._manager, self._key = _manager(task, ca_bundle), key
             manager = self._manager
             if urls.scheme(url) == "https" and "ssl_context" not in manager.connection_pool_kw:
-                # only now: reading a bundle of authorities takes 20 ms
+                # only now: reading a bundle of authorities takes 20 ms and more
                 manager.connection_pool_kw["ssl_context"] = tls_context(task, ca_bundle)
             return manager
 
@@ -226,8 +226,34 @@ def _behind_socks(pools: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+_known: dict[tuple[object, ...], ssl.SSLContext] = {}
+"""By the file that its authorities were read from, as it was then."""
+
+
+def read_authorities(ca_bundle: str) -> None:
+    """Read a bundle once, in the fork server: it takes 30 ms and more, and workers share what comes of it.
+
+    One that cannot be read is left to them.
+    """
+    context: ssl.SSLContext = urllib3.util.ssl_.create_urllib3_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    with contextlib.suppress(OSError, ValueError):
+        file = _identity(ca_bundle)
+        context.load_verify_locations(cafile=ca_bundle)
+        _known[file] = context
+
+
+def _identity(path: str) -> tuple[object, ...]:
+    found = os.stat(path)
+    return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def tls_context(task: Assign, ca_bundle: str) -> ssl.SSLContext:
     """What a task trusts, and how it shows who it is itself."""
+    if task.ca is None and task.client_certificate is None and not task.options.insecure:
+        with contextlib.suppress(OSError):
+            if (known := _known.get(_identity(ca_bundle))) is not None:
+                return known
     context: ssl.SSLContext = urllib3.util.ssl_.create_urllib3_context()
     if task.options.insecure:
         context.check_hostname = False

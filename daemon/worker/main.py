@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from fetchd.daemon.sandbox import room as sandbox
 from fetchd.daemon.service import child
+from fetchd.daemon.transfer.connect import read_authorities
 from fetchd.daemon.transfer.registry import Transfers
 from fetchd.protocol import mailbox
 from fetchd.protocol.codec import decode, encode
@@ -33,7 +34,9 @@ STACK = 512 << 10
 """Bytes of stack for each thread: a worker may need dozens."""
 
 
-room.code()  # found once, in the fork server, for all workers
+# once, in the fork server, for all workers
+room.code()
+read_authorities(os.environ.get(child.AUTHORITIES, ""))
 
 
 class Worker:

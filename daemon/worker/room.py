@@ -38,7 +38,7 @@ def policy(start: Start) -> room.Policy:
     readable = {*LIBRARIES, *RESOLVER, *TLS, *OTHERS, *code()} | ({start.ca_bundle} - {""})
     return room.Policy(
         writable=tuple(start.rooms),
-        readable=room.real(tuple(sorted(readable))),
+        readable=tuple(sorted(readable)),
         ports=None if start.ports is None else tuple(start.ports),
         memory=MEMORY,
         open_files=OPEN_FILES,

@@ -14,6 +14,7 @@ from support.serving import Peer, Talker
 from support.tls import Certificates, encrypted, make_certificates
 from support.tmp import TempDir
 
+from fetchd.daemon.transfer import connect
 from fetchd.protocol.mailbox import Options, Responded, Warned
 
 from .attempts import Room, code
@@ -99,6 +100,40 @@ def test_an_unknown_authority(secure: Origin, others: Certificates, room: Room, 
     assert code(room.run(url, **fields)) == "tls_cert"
     assert secure.requests == []
     assert secure.connections == 1
+
+
+def test_a_bundle_that_was_read_before(
+    secure: Origin, certificates: Certificates, others: Certificates, room: Room, downloads: Path
+) -> None:
+    """As in a worker: it holds as long as the file is the same, and for jobs with nothing of their own."""
+    bundle, url = downloads / "authorities.pem", secure.add("/f", FILE)
+    bundle.write_bytes(certificates.authority.read_bytes())
+    connect.read_authorities(str(bundle))
+    try:
+        assert code(room.run(url, ca_bundle=str(bundle))) == OK
+        task = room.attempt.task
+        assert connect.tls_context(task, str(bundle)) is connect.tls_context(task, str(bundle))
+        for fields, wanted in (
+            ({"ca": others.authority.read_text()}, "tls_cert"), ({"options": INSECURE}, OK), ({}, OK),
+        ):  # fmt: skip
+            room.empty()
+            assert code(room.run(url, ca_bundle=str(bundle), **fields)) == wanted
+        (downloads / "new").write_bytes(others.authority.read_bytes())
+        (downloads / "new").rename(bundle)
+        with rooms() as another:
+            assert code(another.run(url, ca_bundle=str(bundle))) == "tls_cert"
+    finally:
+        connect._known.clear()
+
+
+def test_a_bundle_that_could_not_be_read_before(secure: Origin, room: Room, downloads: Path) -> None:
+    """It is read when it is needed, and the job says what is wrong with it."""
+    connect.read_authorities("")
+    connect.read_authorities(str(downloads / "missing"))
+    (downloads / "rubbish").write_text("rubbish")
+    connect.read_authorities(str(downloads / "rubbish"))
+    assert connect._known == {}
+    assert code(room.run(secure.add("/f", FILE), ca_bundle=str(downloads / "rubbish"))) == "tls"
 
 
 @pytest.mark.parametrize(

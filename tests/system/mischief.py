@@ -38,14 +38,17 @@ def source() -> str:
 class House:
     """A daemon with the plug-in, things to aim at in it, and a job of somebody else that runs meanwhile."""
 
-    def __init__(self, directory: Path, origin: Origin, env: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, origin: Origin, env: dict[str, str], wrapper: Sequence[str] = ()
+    ) -> None:
         site, self.destination, private = directory / "site", directory / "downloads", directory / "private"
         for made in (site, self.destination):
             made.mkdir()
         private.write_text("private")
         install(site, "naughty", {"mischief": "naughty:Naughty"}, source())
         self.daemon = DaemonProcess(
-            {"PYTHONPATH": str(site), "FETCHD_WORKERS": "16", "FETCHD_HANG_TIMEOUT": "3"} | env
+            {"PYTHONPATH": str(site), "FETCHD_WORKERS": "16", "FETCHD_HANG_TIMEOUT": "3"} | env,
+            wrapper=wrapper,
         )
         self.private = private
         self.origin = origin
@@ -111,13 +114,13 @@ class House:
 
 
 @contextmanager
-def house(env: dict[str, str] | None = None) -> Iterator[House]:
+def house(env: dict[str, str] | None = None, wrapper: Sequence[str] = ()) -> Iterator[House]:
     """A house that is built, and pulled down afterwards."""
     with ExitStack() as stack:
         directory = stack.enter_context(TempDir())
         origin = Origin()
         stack.callback(origin.close)
-        made = House(directory, origin, dict(env or {}))
+        made = House(directory, origin, dict(env or {}), wrapper)
         stack.callback(made.daemon.close)
         made.start()
         stack.callback(made.close)
@@ -136,7 +139,11 @@ def document() -> str:
         "",
         "Made by `python -m tests.system.mischief document`. `tests/system/test_mischief.py` lets a transfer",
         "try all of it in a real worker of a real daemon, and holds every row. The answer is what the",
-        "attacker gets.",
+        "attacker gets. Of the layers of the room those are named whose absence changes the answer, in the",
+        "whole room or in one that lacks others already; they were found by taking them out, as root",
+        "(`python -m tests.system.layers`). Where there are several, one stands behind the other.",
+        "A daemon of a user who is not root has no capabilities to take from its workers: there the others",
+        "stand alone.",
         "",
     ]
     for title, layer in (("Stopped", False), ("Not governed", True)):

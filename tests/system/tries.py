@@ -170,7 +170,7 @@ TRIES["limit_supervisor"] = lambda aim: resource.prlimit(aim.supervisor, resourc
 TRIES["bind_supervisor_to_a_processor"] = lambda aim: os.sched_setaffinity(aim.supervisor, {0})
 TRIES["nice_of_supervisor"] = lambda aim: os.setpriority(os.PRIO_PROCESS, aim.supervisor, 19)
 TRIES["scheduling_of_supervisor"] = lambda aim: os.sched_setscheduler(
-    aim.supervisor, os.SCHED_OTHER, os.sched_param(0)
+    aim.supervisor, os.SCHED_IDLE, os.sched_param(0)
 )
 TRIES["outlive_the_supervisor"] = lambda _: prctl(1, 0)
 TRIES["hide_from_the_watch"] = lambda _: prctl(4, 0)
@@ -256,7 +256,7 @@ def tcp_connect(aim: Aim) -> None:
 
 # the kernel
 
-TRIES["mount"] = lambda _: call("mount", b"none", b"/tmp", b"tmpfs", 0, None)
+TRIES["mount"] = lambda _: call("mount", b"none", b"/mnt", b"tmpfs", 0, None)
 TRIES["new_mount_api"] = lambda _: call("fsopen", b"tmpfs", 0)
 TRIES["chroot"] = lambda _: os.chroot("/")
 TRIES["pivot_root"] = lambda _: call("pivot_root", b"/", b"/")
@@ -283,7 +283,7 @@ def memory_without_end(_: Aim) -> None:
 def descriptors_without_end(_: Aim) -> None:
     taken: list[int] = []
     try:
-        while True:
+        while len(taken) < 1000:
             taken.append(os.dup(0))
     finally:
         for fd in taken:
