@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
+from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
 from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
@@ -35,9 +36,11 @@ from .store.schema import DamagedError
 from .supervise.assignment import Settings as CrewSettings
 from .supervise.crew import Crew
 from .supervise.delivery import Delivery
+from .supervise.surroundings import Surroundings
 from .supervise.usage import PERIOD as USAGE_PERIOD
 from .supervise.usage import Watch as UsageWatch
 from .transfer.schemes import installed_schemes
+from .worker.room import RESOLVER
 
 logger = logging.getLogger("fetchd")
 
@@ -47,6 +50,8 @@ MINUTE = 60_000_000
 
 class App(Ground):
     """One daemon. `run` returns when it has come to its end; `ready` is called once it can be used."""
+
+    room = 0
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
@@ -113,6 +118,10 @@ class App(Ground):
         )
         self.engine.announce = self._announce
         self.engine.lost = self.requests.lost
+        self.surroundings = Surroundings(
+            self.loop, lambda pause, call: self.loop.at(boot_time() + pause, call), self._surroundings_changed
+        )
+        self.cleanup.callback(self.surroundings.close)
         self.renewal = Renewal(
             engine=self.engine,
             crew=self.crew,
@@ -142,6 +151,7 @@ class App(Ground):
         )
         self.store.full = self.space.full
         self.engine.wire(self._handlers())
+        self._look_around()
         self.store.start()
         self._watch()
         self.space.check(commands.CheckSpace(""))
@@ -166,7 +176,10 @@ class App(Ground):
         self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
-        return Core(core_settings(self.config, self.areas.default), loaded)
+        return Core(self._core_settings(), loaded)
+
+    def _core_settings(self) -> CoreSettings:
+        return core_settings(self.config, self.areas.default, self.room)
 
     def _crew_settings(self) -> CrewSettings:
         return CrewSettings(
@@ -281,7 +294,9 @@ class App(Ground):
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         if "backup_interval" in changed:
             self.keeper.configure(fresh.backup_interval)
-        self.engine.feed(inputs.Configure(core_settings(self.config, self.areas.default)))
+        self.room += any(IN_FORCE[key] == "next_worker" for key in changed)
+        self.engine.feed(inputs.Configure(self._core_settings()))
+        self._look_around()
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         answer = Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],
@@ -289,6 +304,15 @@ class App(Ground):
             restart=[key for key in changed if IN_FORCE[key] == "restart"],
         )
         then(answer, None)
+
+    def _look_around(self) -> None:
+        """Watch what of this machine the rooms of workers hold by its inode."""
+        self.surroundings.watch({*RESOLVER, self.crew.settings.ca_bundle} - {""})
+
+    def _surroundings_changed(self, paths: list[str]) -> None:
+        logger.info("workers are replaced, since there is another %s", ", ".join(paths))
+        self.room += 1
+        self.engine.feed(inputs.Configure(self._core_settings()))
 
     def _announce(self, event: commands.Event, body: bytes) -> None:
         self.publisher.announce(event, body)

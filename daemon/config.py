@@ -121,7 +121,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "limit_rate": "live",
     "min_speed": "live",
     "min_speed_time": "live",
-    "max_size": "live",
+    "max_size": "next_worker",
     "sandbox": "next_worker",
     "worker_memory": "live",
     "system": "restart",
@@ -142,7 +142,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 
 
-def core_settings(config: Config, default_area: str) -> Settings:
+def core_settings(config: Config, default_area: str, room: int = 0) -> Settings:
     """What the core needs of it."""
     return Settings(
         workers=config.workers,
@@ -159,6 +159,7 @@ def core_settings(config: Config, default_area: str) -> Settings:
         max_running=config.max_running,
         max_in_flight=config.max_in_flight,
         shared=groups(config) != (None, None),
+        room=room,
     )
 
 
