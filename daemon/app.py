@@ -28,6 +28,7 @@ from .recovery import recover
 from .renewal import Renewal, sound
 from .router.desk import Outside
 from .router.engine import Engine
+from .router.growth import LETTING_GO, give_back
 from .router.loop import boot_time
 from .router.requests import Requests
 from .service.host import write_endpoint
@@ -112,6 +113,8 @@ class App(Ground):
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
         self.mailboxes.hang_timeout = int(self.config.hang_timeout * 1e6)
+        self.mailboxes.growth.pids = self.crew.pids
+        self.mailboxes.growth.over = self._flooded
         self.mailboxes.feed = self.space.feed = self.engine.feed
         self.requests = Requests(
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
@@ -248,6 +251,7 @@ class App(Ground):
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
         self.mailboxes.watch()
         loop.every(USAGE_PERIOD, self.usage.look)
+        loop.every(USAGE_PERIOD, self.mailboxes.growth.look)
         loop.every(MINUTE, self.housekeeping.do)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
@@ -323,6 +327,11 @@ class App(Ground):
         self.publisher.metrics(self.usage.events(), self.engine.core.ledger.revision)
 
     # trouble and the end
+
+    def _flooded(self, slot: int, incarnation: int) -> None:
+        self.crew.greedy(slot, incarnation, "a message without end")
+        then = boot_time() + LETTING_GO
+        self.loop.at(then, lambda: self.helpers.run("memory", give_back, lambda _none, _error: None))
 
     def _commit_failed(self, error: BaseException, tokens: list[object]) -> None:
         """Nothing of the batch was done. Tell those who asked, then start the core anew from the store."""
