@@ -1,7 +1,6 @@
 """Oldest versions that do: for the start of a daemon, and for the doctor, which may lack packages."""
 
 import os
-import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ FLOORS = {
 OF_CLIENTS = frozenset({"click", "rich"})
 
 OLDEST_PYTHON, OLDEST_SQLITE, OLDEST_ZMQ = (3, 11), (3, 37, 0), (4, 3, 5)
-
-_METADATA = re.compile(r"([\w.]+)-([^-]+)(?:-.*)?\.(?:dist|egg)-info")
 
 Version = tuple[int, ...]
 
@@ -46,8 +43,9 @@ def installed(names: set[str]) -> dict[str, Version]:
             continue
         here: dict[str, Version] = {}
         for entry in entries:
-            match = _METADATA.fullmatch(entry)
-            if match is not None and (name := match[1].lower()) in names and (version := numbers(match[2])):
+            name, _, rest = entry.lower().partition("-")
+            version = numbers(rest) if name in names and rest.endswith(("dist-info", "egg-info")) else ()
+            if version:
                 # what an upgrade has left lying about is not in use
                 here[name] = max(here.get(name, ()), version)
         found = here | found
