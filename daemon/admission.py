@@ -35,6 +35,7 @@ class Admission:
         self._access = access
         self._sharing = sharing = Sharing(runtime)
         self._loop = loop
+        self._publisher = publisher
         sharing.add(control.path)
         sharing.add(publisher.path)
         publisher.opened, publisher.closed = self._opened, self._closed
@@ -42,8 +43,12 @@ class Admission:
     def admit(self, config: Config) -> None:
         """From now on as it is configured here. `ConfigError` where a group is not there, or not ours."""
         group, admins = groups(config)
+        shared = self._access.shared
         # closed before it is opened further: nobody comes in between whom the new groups do not have
         self._access.admit(group, admins)
+        if shared:
+            # others may have lost a group, or a group its members
+            self._publisher.renew()
         try:
             self._sharing.share(admins if group is None else group)
         except PermissionError:

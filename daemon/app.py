@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from fetchd.daemon.core import commands, inputs
 from fetchd.daemon.core.core import Core, Loaded
+from fetchd.daemon.core.settings import Settings as CoreSettings
 from fetchd.protocol.control import Reloaded
 from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
@@ -27,6 +28,7 @@ from .recovery import recover
 from .renewal import Renewal, sound
 from .router.desk import Outside
 from .router.engine import Engine
+from .router.growth import LETTING_GO, give_back
 from .router.loop import boot_time
 from .router.requests import Requests
 from .service.host import write_endpoint
@@ -35,9 +37,11 @@ from .store.schema import DamagedError
 from .supervise.assignment import Settings as CrewSettings
 from .supervise.crew import Crew
 from .supervise.delivery import Delivery
+from .supervise.surroundings import Surroundings
 from .supervise.usage import PERIOD as USAGE_PERIOD
 from .supervise.usage import Watch as UsageWatch
 from .transfer.schemes import installed_schemes
+from .worker.room import RESOLVER
 
 logger = logging.getLogger("fetchd")
 
@@ -50,6 +54,8 @@ class App(Ground):
 
     refused = ""
     """Why the configuration could not be read again, the last time."""
+    room = 0
+    """How often what the rooms of workers hold has changed."""
 
     def run(self, ready: Callable[[], None]) -> int:
         """Start, serve, stop. The exit status."""
@@ -110,12 +116,18 @@ class App(Ground):
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
         self.mailboxes.hang_timeout = int(self.config.hang_timeout * 1e6)
+        self.mailboxes.growth.pids = self.crew.pids
+        self.mailboxes.growth.over = self._flooded
         self.mailboxes.feed = self.space.feed = self.engine.feed
         self.requests = Requests(
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
         )
         self.engine.announce = self._announce
         self.engine.lost = self.requests.lost
+        self.surroundings = Surroundings(
+            self.loop, lambda pause, call: self.loop.at(boot_time() + pause, call), self._surroundings_changed
+        )
+        self.cleanup.callback(self.surroundings.close)
         self.renewal = Renewal(
             engine=self.engine,
             crew=self.crew,
@@ -145,6 +157,7 @@ class App(Ground):
         )
         self.store.full = self.space.full
         self.engine.wire(self._handlers())
+        self._look_around()
         self.store.start()
         self._watch()
         self.space.check(commands.CheckSpace(""))
@@ -169,7 +182,10 @@ class App(Ground):
         self.engine.revive(self._core(loaded))
 
     def _core(self, loaded: Loaded) -> Core:
-        return Core(core_settings(self.config, self.areas.default), loaded)
+        return Core(self._core_settings(), loaded)
+
+    def _core_settings(self) -> CoreSettings:
+        return core_settings(self.config, self.areas.default, self.room)
 
     def _crew_settings(self) -> CrewSettings:
         return CrewSettings(
@@ -238,6 +254,7 @@ class App(Ground):
         loop.every(HEARTBEAT, self._heartbeat)
         self.mailboxes.watch()
         loop.every(USAGE_PERIOD, self.usage.look)
+        loop.every(USAGE_PERIOD, self.mailboxes.growth.look)
         loop.every(MINUTE, self.housekeeping.do)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
@@ -314,13 +331,24 @@ class App(Ground):
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         if "backup_interval" in changed:
             self.keeper.configure(fresh.backup_interval)
-        self.engine.feed(inputs.Configure(core_settings(self.config, self.areas.default)))
+        self.room += any(IN_FORCE[key] == "next_worker" for key in changed)
+        self.engine.feed(inputs.Configure(self._core_settings()))
+        self._look_around()
         logger.info("configuration read again; changed: %s", ", ".join(changed) or "nothing")
         return Reloaded(
             live=[key for key in changed if IN_FORCE[key] == "live"],
             next_worker=[key for key in changed if IN_FORCE[key] == "next_worker"],
             restart=[key for key in changed if IN_FORCE[key] == "restart"],
         )
+
+    def _look_around(self) -> None:
+        """Watch what of this machine the rooms of workers hold by its inode."""
+        self.surroundings.watch({*RESOLVER, self.crew.settings.ca_bundle} - {""})
+
+    def _surroundings_changed(self, paths: list[str]) -> None:
+        logger.info("workers are replaced, since there is another %s", ", ".join(paths))
+        self.room += 1
+        self.engine.feed(inputs.Configure(self._core_settings()))
 
     def _announce(self, event: commands.Event, body: bytes) -> None:
         self.publisher.announce(event, body)
@@ -336,6 +364,11 @@ class App(Ground):
         self.engine.after(lambda: self.publisher.metrics(told, revision))
 
     # trouble and the end
+
+    def _flooded(self, slot: int, incarnation: int) -> None:
+        self.crew.greedy(slot, incarnation, "a message without end")
+        then = boot_time() + LETTING_GO
+        self.loop.at(then, lambda: self.helpers.run("memory", give_back, lambda _none, _error: None))
 
     def _commit_failed(self, error: BaseException, tokens: list[object]) -> None:
         """Nothing of the batch was done. Tell those who asked, then start the core anew from the store."""

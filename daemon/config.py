@@ -60,7 +60,7 @@ class Key(Struct, frozen=True):
 
 _CHANGES = {
     "live": "",
-    "next_worker": " A change is for workers that are started then.",
+    "next_worker": " A change replaces the workers, busy ones after their job.",
     "restart": " A change takes a restart.",
 }
 
@@ -101,7 +101,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_speed_time: Annotated[Seconds, Key(
         "How long it may be slower than `min_speed`; a job may ask for another.", "seconds")] = 60.0
     max_size: Annotated[Count, Key(
-        "Largest file that is fetched; a job may ask for less. 0: any.", "bytes")] = 0
+        "Largest file that is fetched; a job may ask for less. 0: any.", "bytes",
+        change="next_worker")] = 0
     connect_timeout: Annotated[Seconds, Key(
         "Longest wait for a connection; a job may ask for another.", "seconds")] = 10.0
     read_timeout: Annotated[Seconds, Key(
@@ -198,7 +199,7 @@ LISTS = frozenset(
 """Keys whose environment variable is a list, by commas or spaces."""
 
 
-def core_settings(config: Config, default_area: str) -> Settings:
+def core_settings(config: Config, default_area: str, room: int = 0) -> Settings:
     """What the core needs of it."""
     return Settings(
         workers=config.workers,
@@ -215,6 +216,7 @@ def core_settings(config: Config, default_area: str) -> Settings:
         max_running=config.max_running,
         max_in_flight=config.max_in_flight,
         shared=groups(config) != (None, None),
+        room=room,
     )
 
 

@@ -1,7 +1,7 @@
 """`fetchd doctor`: what is wrong with this machine, installation and state directory, and what helps.
 
 Looks and tries out, repairs nothing. Each check yields findings; one that itself goes wrong is a finding too,
-never a traceback. Only the standard library is imported up here, so that missing packages can be reported.
+never a traceback. Only the standard library is needed up here, so that missing packages can be reported.
 """
 
 import contextlib
@@ -21,13 +21,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-FLOORS = {
-    "pyzmq": (26,), "msgpack": (1, 2, 3), "msgspec": (0, 19), "requests": (2, 32, 4), "urllib3": (2, 8, 0),
-    "psutil": (5, 9), "click": (8, 1), "rich": (13,),
-}  # fmt: skip
-"""Oldest versions that do; setup.cfg has the same, checked by a test."""
+from .service.floors import FLOORS, OLDEST_PYTHON, OLDEST_SQLITE, OLDEST_ZMQ, dotted, numbers
 
-OLDEST_PYTHON, OLDEST_SQLITE, OLDEST_ZMQ = (3, 11), (3, 37, 0), (4, 3, 5)
 OLDEST_KERNEL, LANDLOCK_KERNEL = (5, 6), (5, 13)
 """openat2(2) and pidfd are in the older, Landlock is from the newer on."""
 
@@ -110,7 +105,7 @@ def check_packages() -> Iterator[Finding]:
         except PackageNotFoundError:
             yield Finding("packages", "fail", f"{name} is missing", f"pip install {name}")
             continue
-        yield _floor(name, _numbers(found), floor, f"pip install --upgrade {name}")
+        yield _floor(name, numbers(found), floor, f"pip install --upgrade {name}")
     with contextlib.suppress(ImportError):
         import zmq
 
@@ -308,7 +303,7 @@ def check_sandbox(_house: House) -> Iterator[Finding]:
 def check_kernel(_house: House) -> Iterator[Finding]:
     """The kernel, and what is read of it."""
     release = os.uname().release
-    number = _numbers(release)
+    number = numbers(release)
     if number < LANDLOCK_KERNEL and number >= OLDEST_KERNEL:
         yield Finding("kernel", "warn", release, "5.13 and newer can lock workers in")
     else:
@@ -375,23 +370,10 @@ CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
 def _floor(
     check: str, found: tuple[int, ...], floor: tuple[int, ...], advice: str, *, shown: str | None = None
 ) -> Finding:
-    text = shown or ".".join(map(str, found))
+    text = shown or dotted(found)
     if found >= floor:
         return Finding(check, "ok", text)
-    return Finding(check, "fail", f"{text}; {'.'.join(map(str, floor))} is needed", advice)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: `2.8.0rc1` is (2, 8, 0)."""
-    found: list[int] = []
-    for part in text.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        found.append(int(digits))
-        if digits != part:
-            break
-    return tuple(found)
+    return Finding(check, "fail", f"{text}; {dotted(floor)} is needed", advice)
 
 
 def _plain(text: str) -> str:

@@ -30,6 +30,7 @@ from .router.zap import Authorizer
 from .sandbox import room
 from .service import child, entry, listening
 from .service.ballast import Ballast, fitting
+from .service.floors import too_old
 from .service.host import StartError, prepare_runtime, raise_open_files
 from .service.lock import StateLock
 from .service.notify import Notifier
@@ -77,6 +78,8 @@ class Ground:
     def open(self) -> None:
         """Everything that is opened once, in the order in which the last is closed first."""
         keep = self.cleanup.callback
+        if found := list(too_old()):
+            raise StartError("; ".join(found))
         raise_open_files()
         self._check_sandbox()
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A watch on the files of one directory, by inotify(7). Imported only where something is waited for."""
+"""A watch on the files of directories, by inotify(7). Imported only where something is waited for."""
 
 import contextlib
 import ctypes
@@ -7,12 +7,15 @@ from collections.abc import Collection
 from pathlib import Path
 
 IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO, IN_CREATE = 0x2, 0x8, 0x80, 0x100
+IN_DELETE_SELF, IN_MOVE_SELF = 0x400, 0x800
 COMPLETE = IN_CLOSE_WRITE | IN_MOVED_TO
 """A file was written and closed, or moved here."""
 GROWTH = IN_MODIFY | IN_MOVED_TO | IN_CREATE
 """A file was written to, or another one is there under its name."""
+REPLACEMENT = COMPLETE | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
+"""Another file, link or directory may be there under its name."""
 
-_OVERFLOW = 0x4000
+_WHOLE = IN_DELETE_SELF | IN_MOVE_SELF | 0x4000  # about the directory itself, or too many to be told
 _HEADER = 16  # struct inotify_event: wd, mask, cookie, len; then the name
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,14 +28,23 @@ class Watch:
     """
 
     def __init__(self, directory: Path, names: Collection[str], mask: int = COMPLETE) -> None:
-        self._names = frozenset(os.fsencode(name) for name in names)
+        self._names: dict[int, frozenset[bytes]] = {}
         self.fd: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self.fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        if _libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(mask)) < 0:
-            error = ctypes.get_errno()
+        try:
+            self.add(directory, names, mask)
+        except OSError:
             self.close()
+            raise
+
+    def add(self, directory: Path, names: Collection[str], mask: int = COMPLETE) -> None:
+        """Watch files in another directory as well. Raises as above."""
+        number = _libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(mask))
+        if number < 0:
+            error = ctypes.get_errno()
             raise OSError(error, os.strerror(error), str(directory))
+        self._names[number] = self._names.get(number, frozenset()) | {os.fsencode(name) for name in names}
 
     def changed(self) -> bool:
         """Take in what has happened; whether it is about one of the files."""
@@ -45,10 +57,11 @@ class Watch:
     def _named(self, data: bytes) -> bool:
         at, found = 0, False
         while at < len(data):
+            number = int.from_bytes(data[at : at + 4], "little")
             mask = int.from_bytes(data[at + 4 : at + 8], "little")
             length = int.from_bytes(data[at + 12 : at + 16], "little")
             name = data[at + _HEADER : at + _HEADER + length].rstrip(b"\0")
-            found = found or name in self._names or bool(mask & _OVERFLOW)
+            found = found or name in self._names.get(number, ()) or bool(mask & _WHOLE)
             at += _HEADER + length
         return found
 

@@ -39,6 +39,8 @@ def turn(core: "Core", now: Moment) -> None:
             core.schedule.release(("host", host))
         for owner in core.pool.owners.take_freed():
             core.schedule.release(("owner", owner))
+        for slot in core.pool.outdated():
+            doom(core, slot, "outdated", now)
         _dispatch(core, now)
         _keep_spare(core, now)
 

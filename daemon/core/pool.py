@@ -29,6 +29,7 @@ class Pool:
         self._vacant = {slot.index: slot for slot in self.slots}
         self._starting: dict[int, Slot] = {}
         self._idle: dict[int, Slot] = {}  # the longest idle first
+        self._outdated: dict[int, Slot] = {}  # to be replaced now: they run no attempt
         self._resting: set[int] = set()
         self._late: list[tuple[int, int, int]] = []
 
@@ -91,6 +92,17 @@ class Pool:
         slot.ready, slot.idle_since, slot.start_by = True, now, None
         self._place(slot)
 
+    def renew(self) -> None:
+        """Whoever fills a slot now is outdated."""
+        for slot in self.slots:
+            slot.outdated = slot.filled
+            if slot.filled and (slot.run is None or not slot.run.assigned):
+                self._outdated[slot.index] = slot
+
+    def outdated(self) -> list[Slot]:
+        """Slots whose outdated worker does nothing, or does not know of its attempt yet."""
+        return list(self._outdated.values())
+
     def start(self, slot: Slot, job: Job, run: Run) -> None:
         """The slot belongs to this attempt."""
         slot.start(job, run)
@@ -118,11 +130,13 @@ class Pool:
             self.owners.leave(slot.run)
 
     def _place(self, slot: Slot) -> None:
-        for group in (self._vacant, self._starting, self._idle):
+        for group in (self._vacant, self._starting, self._idle, self._outdated):
             group.pop(slot.index, None)
         if slot.run is None:
             group = self._idle if slot.ready else self._starting if slot.filled else self._vacant
             group[slot.index] = slot
+            if slot.outdated:
+                self._outdated[slot.index] = slot
 
     # times
 
@@ -172,7 +186,9 @@ class Pool:
             free = slot.run is None
             wanted = [free and not slot.filled, free and slot.filled and not slot.ready, free and slot.ready]
             assert places == wanted, f"slot {slot.index} is misplaced"
-            assert slot.filled or not (slot.ready or slot.run or slot.doomed)
+            assert slot.filled or not (slot.ready or slot.run or slot.doomed or slot.outdated)
+            if slot.outdated and free:
+                assert slot.index in self._outdated, f"nobody replaces the worker of {slot.index}"
             assert slot.run is not None or slot.stop_by is None
             assert slot.run is not None or not slot.doomed, "a doomed worker waits for work"
             for time in (slot.start_by, slot.stop_by):

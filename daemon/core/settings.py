@@ -7,7 +7,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Times in µs, rates in bytes a second (0: no limit).
 
     `cleanup_failure` None: a workspace that can be resumed is kept. `max_*` are for each owner (0: no limit).
-    `shared`: the daemon has users other than its own.
+    `shared`: the daemon has users other than its own. `room`: workers that were made under another number are
+    replaced, idle ones at once, others after their job.
     """
 
     workers: int = 5
@@ -24,4 +25,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_running: int = 0
     max_in_flight: int = 0
     shared: bool = False
+    room: int = 0
     default_area: str

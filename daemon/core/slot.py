@@ -75,13 +75,14 @@ def origins_of(job: Job) -> set[str]:
 class Slot:
     """A place in the pool. `incarnation` counts the workers that have filled it; 0: none yet.
 
+    An `outdated` worker gets no other job: its room is not what a room is now.
     Everything that changes a slot goes through `Pool`. A `doomed` worker has been killed and is not yet gone:
     what it still says does not count.
     """
 
     __slots__ = (
         "areas", "crashes", "done", "doomed", "filled", "idle_since", "incarnation", "index", "not_before",
-        "origins", "owner", "ready", "run", "secret", "start_by", "stop_by",
+        "origins", "outdated", "owner", "ready", "run", "secret", "start_by", "stop_by",
     )  # fmt: skip
 
     def __init__(self, index: int) -> None:
@@ -96,6 +97,7 @@ class Slot:
         self.filled = False
         self.ready = False
         self.doomed = False
+        self.outdated = False
         self.run: Run | None = None
         self.start_by: int | None = None
         self.stop_by: int | None = None
@@ -122,7 +124,7 @@ class Slot:
 
     def fits(self, job: Job) -> bool:
         """Whether the worker here may run this job (it is idle)."""
-        if job.area not in self.areas or self.done >= MAX_JOBS:
+        if self.outdated or job.area not in self.areas or self.done >= MAX_JOBS:
             return False
         if self.owner is not None and not is_of(job, self.owner):
             return False

@@ -191,6 +191,8 @@ def drain(core: "Core", event: inputs.Drain, now: Moment) -> None:
 
 def configure(core: "Core", event: inputs.Configure, _now: Moment) -> None:
     """Other settings from now on. Fewer workers: those that run go on, and no new ones are started."""
+    if event.settings.room != core.settings.room:
+        core.pool.renew()
     core.settings = event.settings
     core.pool.resize(event.settings.workers)
     core.pool.hosts.resize(event.settings.host_connections)

@@ -1,5 +1,6 @@
 """One events socket: of an owner, or of the admins, who hear everything. Never waits for a subscriber."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,33 @@ class Outlet:
     def __init__(
         self, context: "zmq.Context[Any]", path: Path, owner: str | None, passed: int | None = None
     ) -> None:
-        self._passed = passed
+        self._context = context
+        self._passed = passed is not None
+        self._listening = sockets.listen(path) if passed is None else passed
+        # for a moment two sockets may accept at it
+        os.set_blocking(self._listening, False)
         self.path = path
         self.owner = owner
         self.endpoint = f"ipc://{path}"
+        self._open()
+
+    def _open(self) -> None:
         self._topics: set[bytes] = set()
         # a plain XPUB would tell of the first of several equal subscriptions only
         options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
-        domain = b"events" if owner is None else f"events {owner}".encode()
-        self.socket = sockets.public(context, zmq.XPUB, path, domain, options, passed)
+        domain = b"events" if self.owner is None else f"events {self.owner}".encode()
+        listening = os.dup(self._listening)
+        self.socket = sockets.public(self._context, zmq.XPUB, self.path, domain, options, listening)
+
+    def reopen(self) -> None:
+        """Drop everybody: who still may comes again by itself."""
+        self.socket.close(0)
+        self._open()
 
     def close(self) -> None:
         self.socket.close(0)
-        if self._passed is None:  # else the service manager goes on listening there
+        os.close(self._listening)
+        if not self._passed:  # else the service manager goes on listening there
             self.path.unlink(missing_ok=True)
 
     def subscriptions(self) -> Iterator[bytes]:

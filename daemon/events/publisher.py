@@ -53,7 +53,8 @@ class _Last:
 
 
 class Publisher:
-    """All events sockets, the first one at `path`. `opened` and `closed` are told of the others."""
+    """All events sockets, the first one at `path`. `opened` and `closed` are told of the others, and of each
+    that is opened anew."""
 
     def __init__(
         self, context: "zmq.Context[Any]", path: Path, epoch: str, passed: int | None = None
@@ -67,9 +68,13 @@ class Publisher:
         self._of: dict[str, Outlet] = {}
         self.endpoint = self._everything.endpoint
         self.path = path
-        self.socket = self._everything.socket
         self.opened: Callable[[Outlet, Callable[[], None]], None] = lambda _outlet, _take: None
         self.closed: Callable[[Outlet], None] = lambda _outlet: None
+
+    @property
+    def socket(self) -> Any:
+        """The first one."""
+        return self._everything.socket
 
     def close(self) -> None:
         for outlet in self._outlets():
@@ -86,6 +91,16 @@ class Publisher:
             outlet = self._of[owner] = Outlet(self._context, path, owner)
             self.opened(outlet, partial(self._take, outlet))
         return self._of[owner].endpoint
+
+    def renew(self) -> None:
+        """Whose rights have gone hears no more: everybody has to come in anew, and who still may does so."""
+        for outlet in self._outlets():
+            self._reopen(outlet)
+
+    def _reopen(self, outlet: Outlet) -> None:
+        self.closed(outlet)
+        outlet.reopen()
+        self.opened(outlet, partial(self._take, outlet))
 
     def take(self) -> None:
         """Look at new subscriptions to everything, and send last values."""

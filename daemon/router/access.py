@@ -3,8 +3,8 @@
 Over ipc that is `localhost:UID:GID:PID`. A private daemon lets in its own user. A shared one lets in root and
 the members of its groups, too; admins are its own user, root and the members of `admin_group`. Our own
 workers have our uid and are no clients. Members are looked up when a peer connects, by getgrouplist(3), which
-may take its time where users are not kept in files. What is asked for is judged anew when the daemon's groups
-change; who has subscribed to events stays until they connect again.
+may take its time where users are not kept in files. When the configuration is read again all are judged anew
+by what they ask for next; whoever listens to events has to connect again.
 """
 
 import os

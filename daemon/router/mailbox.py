@@ -18,6 +18,7 @@ from fetchd.protocol import mailbox
 from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
 from fetchd.protocol.errors import Code, ProtocolError
 
+from .growth import Growth
 from .loop import Loop, boot_time
 from .phases import MAY_SAY, Phase, after_hearing, after_saying
 
@@ -52,6 +53,10 @@ class Box:
         self.phase = Phase.CONNECTED
         self.heard = boot_time()
 
+    @property
+    def busy(self) -> bool:
+        return self.phase is Phase.BUSY
+
 
 class Mailboxes:
     """All mailboxes; `arrived` and `reported` receive what workers say, `hung` those that say nothing."""
@@ -61,6 +66,7 @@ class Mailboxes:
         self._loop = loop
         self._directory = directory
         self._boxes: dict[Key, Box] = {}
+        self.growth = Growth(loop, self._boxes)
         self._looked = boot_time()
         self.hang_timeout = HANG
         self.arrived: Callable[[int, int, dict[str, str]], None]
@@ -108,6 +114,8 @@ class Mailboxes:
         if box is None or box.peer is None:
             return
         box.phase = after_hearing(box.phase, message)
+        if box.busy:
+            self.growth.begin()
         try:
             box.socket.send_multipart([box.peer, encode(message)], zmq.NOBLOCK)
         except zmq.ZMQError as error:

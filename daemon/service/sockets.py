@@ -1,5 +1,7 @@
 """The sockets that clients reach: bounded in every direction, and authorised by the one ZAP handler."""
 
+import os
+import socket as system
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,3 +39,12 @@ def public(
         socket.setsockopt(zmq.USE_FD, passed)
     socket.bind(f"ipc://{path}")
     return socket
+
+
+def listen(path: Path) -> int:
+    """A descriptor that listens at a path, for our user alone."""
+    with system.socket(system.AF_UNIX) as made:
+        made.bind(os.fspath(path))
+        path.chmod(0o700)
+        made.listen(BACKLOG)
+        return made.detach()

@@ -138,12 +138,12 @@ class Crew:
             member.ended_as = inputs.Gone.HUNG
             self.kill(commands.Kill(slot, incarnation, "not heard of"))
 
-    def greedy(self, slot: int, incarnation: int) -> None:
-        """A worker has taken more memory than it may."""
+    def greedy(self, slot: int, incarnation: int, why: str = "took too much memory") -> None:
+        """A worker has taken more memory than it may, its own or ours."""
         member = self._members.get((slot, incarnation))
         if member is not None and member.doom is None:
             member.ended_as = inputs.Gone.GREEDY
-            self.kill(commands.Kill(slot, incarnation, "took too much memory"))
+            self.kill(commands.Kill(slot, incarnation, why))
 
     def kill_all(self) -> None:
         """End every worker, at the end of the supervisor or before it begins anew."""

@@ -158,7 +158,7 @@ def test_an_old_version_fails(state: Path, monkeypatch: pytest.MonkeyPatch) -> N
     [("2.8.0", (2, 8, 0)), ("2.8.0rc1", (2, 8, 0)), ("6.18.44-fc-v657", (6, 18, 44)), ("", ())],
 )  # fmt: skip
 def test_versions(text: str, numbers: tuple[int, ...]) -> None:
-    assert doctor._numbers(text) == numbers
+    assert doctor.numbers(text) == numbers
 
 
 def test_the_floors_are_those_of_the_package() -> None:
@@ -167,7 +167,7 @@ def test_the_floors_are_those_of_the_package() -> None:
     required = dict(
         re.split(r"\s*>=\s*", line) for line in parser["options"]["install_requires"].split("\n") if line
     )
-    assert {name: doctor._numbers(version) for name, version in required.items()} == doctor.FLOORS
+    assert {name: doctor.numbers(version) for name, version in required.items()} == doctor.FLOORS
 
 
 def test_a_database_without_a_backup(state: Path) -> None:

@@ -39,7 +39,7 @@ class Stage:
         self.publisher = Publisher(self.context, directory / "events", "epoch")
         self.outlets: dict[str, tuple[Outlet, Callable[[], None]]] = {}
         self.publisher.opened = lambda made, take: self.outlets.update({made.endpoint: (made, take)})
-        self.publisher.closed = lambda gone: self.outlets.pop(gone.endpoint) and None
+        self.publisher.closed = lambda gone: self.outlets.pop(gone.endpoint, None) and None
         self.subscribers: list[zmq.Socket[bytes]] = []
         self.revision = 0
 
@@ -315,3 +315,21 @@ def test_messages_that_are_not_subscriptions(stage: Stage) -> None:
         sender.send(frame)
     stage.announce("a")
     assert heard(stage.subscriber(b"job.a.")) == [("a", "queued", 1)]
+
+
+@pytest.mark.parametrize("owner", ["", "uid:7"])
+def test_everybody_has_to_come_in_anew(stage: Stage, owner: str) -> None:
+    at = stage.endpoint_of(owner) if owner else stage.publisher.endpoint
+    path = Path(at.removeprefix("ipc://"))
+    mode = path.stat().st_mode
+    stage.announce("a", owner=owner)
+    socket = stage.subscriber(b"job.a.", at=at)
+    assert heard(socket) == [("a", "queued", 1)]
+    for number in range(2, 6):
+        was = stage.outlets[at][0].socket if owner else stage.publisher.socket
+        stage.publisher.renew()
+        assert was.closed
+        stage.announce("a", f"n{number}", later=number, owner=owner)
+        stage.sync(socket)
+        assert heard(socket)[-1] == ("a", f"n{number}", number), "the last value at least"
+    assert path.stat().st_mode == mode

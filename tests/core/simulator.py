@@ -47,6 +47,7 @@ class Simulation:
         self.host_connections = 16 if workers else self.rng.choice([1, 2, 16])
         self.limit_rate = 0 if workers else self.rng.choice([0, 0, 1000])
         self.quotas = {} if workers else choose_quotas(self.rng)
+        self.room = 0
         self.mono = 100 * SECOND
         self.store = FakeStore()
         self.disks = FakeDisks()
@@ -82,15 +83,17 @@ class Simulation:
         return Settings(
             workers=self.workers, default_area=AREA, idle_timeout=5 * SECOND, keep_failed=30 * SECOND,
             start_timeout=10 * SECOND, host_connections=self.host_connections, limit_rate=self.limit_rate,
+            room=self.room,
             **self.quotas,
         )  # fmt: skip
 
     def configure(self) -> None:
-        """Another number of workers, other limits."""
+        """Another number of workers, other limits, sometimes other rooms."""
         self.workers = self.rng.randint(1, 4)
         self.host_connections = self.rng.choice([1, 2, 16])
         self.limit_rate = self.rng.choice([0, 0, 1000])
         self.quotas = choose_quotas(self.rng)
+        self.room += self.rng.random() < 0.5
         self.turn(inputs.Configure(self.settings()))
 
     def crash(self, *, power: bool | None = None) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fetchd.daemon.core import inputs
 from fetchd.daemon.core import slot as slots
@@ -126,6 +127,24 @@ def test_one_spare_worker_stays_warm() -> None:
         assert [kill.slot for kill in kills] == [n]
         core.validate()
     assert core.next_deadline(moment(1000).mono) is None
+
+
+def test_workers_of_another_room_are_replaced() -> None:
+    walk = Walk(workers=3)
+    walk.do(submit(intake("begun"), intake("next")))
+    for slot in (0, 1):
+        walk.ready(slot)
+    assert [slot.run and slot.run.assigned for slot in walk.core.pool.slots] == [True, True, False]
+    walk.say(make.failed(Code.NOT_FOUND))
+    walk.do(inputs.Configure(replace(walk.core.settings, room=1)))
+    killed = [(kill.slot, kill.why) for kill in make.of(walk.commands, Kill)]
+    assert killed == [(0, "outdated"), (2, "outdated")], "it is idle, or its job has not begun"
+    assert [spawn.slot for spawn in make.of(walk.commands, Spawn)] == [0], "for the job that has not begun"
+    assert not make.of(walk.do(inputs.Configure(walk.core.settings)), Kill), "these are not outdated"
+    walk.say(make.failed(Code.NOT_FOUND, "begun"), slot=1)
+    assert [kill.slot for kill in make.of(walk.commands, Kill)] == [1], "after its job"
+    assert [one.job.attempt for one in make.of(walk.ready(0), AssignJob)] == [2]
+    assert walk.core.ledger.live["next"].failures == 0, "that was not its fault"
 
 
 def test_a_slot_whose_workers_crash_is_left_empty_for_a_growing_time() -> None:

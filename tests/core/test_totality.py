@@ -283,7 +283,7 @@ EVENTS: list[Callable[[Walk], inputs.Input]] = [
     lambda walk: inputs.Outdated(stale(walk, state=State.COMPLETED)),
     lambda walk: inputs.Configure(replace(walk.core.settings, workers=3, idle_timeout=0)),
     lambda walk: inputs.Configure(replace(walk.core.settings, workers=1, start_timeout=1)),
-    lambda walk: inputs.Configure(replace(walk.core.settings, host_connections=1, limit_rate=9)),
+    lambda walk: inputs.Configure(replace(walk.core.settings, host_connections=1, limit_rate=9, room=1)),
     lambda walk: inputs.Overdue((), more=True),
     lambda walk: inputs.Overdue(row(walk), more=False),
     lambda walk: inputs.Overdue(stale(walk, expires=5)),

@@ -167,6 +167,22 @@ def test_a_bad_setting_is_named(make_daemon: type[DaemonProcess], name: str, val
         make_daemon({name: value}).start()
 
 
+def test_a_package_that_is_too_old_is_named(make_daemon: type[DaemonProcess]) -> None:
+    daemon = make_daemon()
+    old = daemon.root / "urllib3-2.7.9.dist-info"
+    old.mkdir()
+    old.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: urllib3\nVersion: 2.7.9\n")
+    daemon.env["PYTHONPATH"] = str(daemon.root)
+    with pytest.raises(StartError, match=r"urllib3 is 2\.7\.9, and 2\.8\.0 or newer is needed"):
+        daemon.start()
+    assert not daemon.state.exists(), "nothing is touched"
+    verdict = ["-m", "fetchd.daemon", "doctor"]
+    done = subprocess.run(
+        [sys.executable, *verdict], env=daemon.env, capture_output=True, text=True, check=False
+    )
+    assert "fail  urllib3: 2.7.9; 2.8.0 is needed" in done.stdout, "the doctor says the same"
+
+
 def test_a_bad_file_is_named(daemon: DaemonProcess) -> None:
     path = daemon.root / "fetchd.toml"
     for text, words in (

@@ -3,10 +3,12 @@
 Joined to `tries`, and installed as one module.
 """
 
+import contextlib
 import errno
 import json
 import mmap
 import os
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -98,6 +100,35 @@ DEEDS["lock_again"] = lambda aim: aim.context._send(Locked(layers={}))
 DEEDS["two_frames"] = lambda aim: frames(aim, b"a", b"b")
 DEEDS["no_message"] = lambda aim: frames(aim, b"\xc1 is nothing")
 DEEDS["huge_message"] = lambda aim: frames(aim, b"x" * (32 << 20))
+
+
+@a_deed
+def frames_without_end(aim: Aim) -> None:
+    """Of a message that always has another one. Not by the library, which would wait for the last."""
+
+    def flood(_report: object) -> None:
+        mailbox = connection()
+        context = aim.worker._socket.context
+        aim.worker._socket.close()
+        context.term()  # all that was said before is on its way
+        while True:
+            mailbox.sendall((b"\1\x64" + b"x" * 100) * 1000)  # more, 100 bytes (ZMTP 3.1, RFC 37)
+
+    aim.worker._say = flood
+    report(Progressed, aim, bytes=0, total=None, speed=None)
+    threading.Event().wait()
+
+
+def connection() -> socket.socket:
+    """What the library speaks to the supervisor through, held open by another descriptor."""
+    for fd in range(256):
+        with contextlib.suppress(OSError):
+            found = socket.socket(fileno=os.dup(fd))
+            if found.family == socket.AF_UNIX and found.getpeername():
+                found.setblocking(True)
+                return found
+            found.close()
+    raise AssertionError("there is none")
 
 
 @a_deed

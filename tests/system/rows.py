@@ -288,4 +288,13 @@ ROWS: tuple[Row, ...] = (
         "hang detection",
         deed=True,
     ),
+    Row(
+        "frames_without_end",
+        "frames of a message without end",
+        "worker_memory: the worker was killed: a message without end",
+        "memory step",
+        "bounded, not prevented: the supervisor grows by 128 MiB and what comes until it looks, 0.1 s later"
+        " at most; where the worker is idle, 2 s",
+        deed=True,
+    ),
 )

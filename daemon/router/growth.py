@@ -1,0 +1,130 @@
+"""The memory of the supervisor, watched while workers are busy, for a message that does not end.
+
+libzmq keeps the frames of a message until the last one has come, tells nobody, and has no limit for all of
+them together: ZMQ_MAXMSGSIZE is of one frame, ZMQ_RCVHWM counts whole messages (zmq_setsockopt(3)). So what
+such a worker may take is bounded by looking often, and not prevented.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import logging
+import os
+import resource
+import socket
+import struct
+import termios
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from .loop import Loop, boot_time
+
+logger = logging.getLogger("fetchd")
+
+STEP = 128 << 20
+"""Bytes by which we may have grown since the last whole message of a worker that is sending much."""
+
+FAR = 4 * STEP
+"""The same where none is seen to send: then it is the one that was silent the longest."""
+
+MUCH = 4096
+"""Bytes of a worker on their way to us; what it has to report is less."""
+
+PERIOD = 100_000
+"""µs between two looks while a worker is busy."""
+
+LETTING_GO = 500_000
+"""µs after which libzmq has freed what a worker sent that is gone."""
+
+Key = tuple[int, int]
+
+
+class Box(Protocol):
+    """A mailbox as it is needed here."""
+
+    @property
+    def heard(self) -> int: ...
+    @property
+    def busy(self) -> bool: ...
+
+
+class Growth:
+    """`over(slot, incarnation)` hears of workers that have to end, `pids` are their processes."""
+
+    def __init__(self, loop: Loop, boxes: Mapping[Key, Box]) -> None:
+        self._loop = loop
+        self._boxes = boxes
+        self._near = False
+        self._levels: dict[Key, tuple[int, int]] = {}
+        self.over: Callable[[int, int], None]
+        self.pids: Callable[[], Mapping[Key, int]]
+
+    def begin(self) -> None:
+        """A worker has got something to do: look often, until none is busy any more."""
+        if not self._near:
+            self._near = True
+            self._loop.at(boot_time() + PERIOD, self._go_on)
+
+    def _go_on(self) -> None:
+        self._near = False
+        self.look()
+        if any(box.busy for box in self._boxes.values()):
+            self.begin()
+
+    def look(self) -> None:
+        """End workers whose messages have become too large."""
+        now = memory()
+        before, self._levels = self._levels, {}
+        for key, box in self._boxes.items():
+            heard, level = before.get(key, (None, now))
+            self._levels[key] = (box.heard, min(level, now) if heard == box.heard else now)
+        grown = {key: now - level for key, (_, level) in self._levels.items() if now - level > STEP}
+        if not grown:
+            return
+        sending, pids = senders(), self.pids()
+        found = [key for key in grown if pids.get(key) in sending]
+        if not found and max(grown.values()) > FAR:
+            found = [min(grown, key=lambda key: self._levels[key])]
+        if found:
+            # what they have taken comes back in a moment
+            self._levels = {key: (heard, now) for key, (heard, _) in self._levels.items()}
+        for key in found:
+            text = "worker %d sends a message without end, and is ended: %d MiB"
+            logger.warning(text, key[0], grown[key] >> 20, extra={"worker": key[0]})
+            self.over(*key)
+
+
+def memory() -> int:
+    """Resident bytes of this process (proc(5))."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def give_back() -> None:
+    """Give free memory back to the system, where the C library can (malloc_trim(3)). May take its time."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def senders() -> set[int]:
+    """The processes on this machine that have sent much that we have not taken yet (unix(7))."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        # libzmq has the sockets, and may close them at any time
+        with contextlib.suppress(OSError), contextlib.closing(_socket(int(name))) as ours:
+            if ours.family == socket.AF_UNIX:
+                (waiting,) = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))
+                credentials = ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                if waiting >= MUCH:
+                    found.add(struct.unpack("3i", credentials)[0])
+    return found
+
+
+def _socket(fd: int) -> socket.socket:
+    mine = os.dup(fd)
+    try:
+        return socket.socket(fileno=mine)
+    except OSError:
+        os.close(mine)
+        raise
