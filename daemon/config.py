@@ -22,7 +22,10 @@ from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 from fetchd.protocol.mailbox import Network
 
-RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "fuzz_damage", "sim"})
+RESERVED = frozenset({
+    "state_dir", "runtime_dir", "config", "socket", "server_key", "key",
+    "debug", "fuzz", "fuzz_damage", "sim",
+})  # fmt: skip
 """`FETCHD_*` variables that are not keys of the file."""
 
 CA_BUNDLES = (
