@@ -1,11 +1,9 @@
 """The configuration: `fetchd.toml`, overridden by `FETCHD_*` in the environment. Unknown keys are errors.
 
-The file is `--config`, else `$FETCHD_CONFIG`, else `$XDG_CONFIG_HOME/fetchd/fetchd.toml` if it exists (for
-root `/etc/fetchd/fetchd.toml` first).
+The file is `--config`, else that of `protocol.paths.config_file`.
 """
 
 import grp
-import os
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from msgspec import Meta, Struct
 from fetchd.daemon.core.settings import Settings
 from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service.log import Format
+from fetchd.protocol import paths
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 from fetchd.protocol.mailbox import Network
@@ -218,7 +217,7 @@ def check_limits(config: Config, open_files: int) -> None:
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     """The configuration in force, or `ConfigError`."""
-    chosen = path or _default_path(environment)
+    chosen = path or paths.config_file(environment)
     values: dict[str, Any] = {}
     if chosen is not None:
         try:
@@ -253,16 +252,6 @@ def ca_bundle(config: Config, environment: Mapping[str, str]) -> str:
     return next((path for path in candidates if path and Path(path).is_file()), "")
 
 
-def _default_path(environment: Mapping[str, str]) -> Path | None:
-    if named := environment.get("FETCHD_CONFIG"):
-        return Path(named)
-    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    places = [Path(home) / "fetchd" / "fetchd.toml"]
-    if os.geteuid() == 0:
-        places.insert(0, Path("/etc/fetchd/fetchd.toml"))
-    return next((place for place in places if place.is_file()), None)
-
-
 def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
     try:
         return msgspec.convert(values, Config, strict=strict)
@@ -290,7 +279,7 @@ class Setting(Struct, frozen=True):
 def in_force(path: Path | None, environment: Mapping[str, str]) -> list[Setting]:
     """Every key with its value and where that comes from, or `ConfigError`."""
     config = load(path, environment)
-    chosen = path or _default_path(environment)
+    chosen = path or paths.config_file(environment)
     filed = tomllib.loads(chosen.read_text(encoding="utf-8")) if chosen is not None else {}
     variables = {name.removeprefix("FETCHD_").lower(): name for name in environment if name[:7] == "FETCHD_"}
     found = []
