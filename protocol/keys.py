@@ -132,11 +132,19 @@ def format_authorized(entry: Authorized) -> str:
 
 
 def read_authorized(path: Path) -> list[Authorized]:
-    """The keys of a file; none where there is no file. Links are followed.
+    """The keys of a file; none where there is no file.
 
     Raises FetchdError `bad_request` where others than this user and root may write it, or a line is not
     understood, and OSError where it cannot be read.
     """
+    try:
+        return parse_authorized(read_list(path))
+    except ValueError as error:
+        raise _refusal(path, str(error)) from None
+
+
+def read_list(path: Path) -> str:
+    """The text of a list that nobody else may write; "" where there is no file. Links are followed."""
     try:
         text = _read(path, LARGEST_FILE, lambda found: _trust(path, found))
         for directory in {path.absolute().parent, path.resolve().parent}:
@@ -144,11 +152,8 @@ def read_authorized(path: Path) -> list[Authorized]:
             if not found.st_mode & stat.S_ISVTX:  # in /tmp and the like nobody can replace another's file
                 _trust(directory, found)
     except FileNotFoundError:
-        return []
-    try:
-        return parse_authorized(text)
-    except ValueError as error:
-        raise _refusal(path, str(error)) from None
+        return ""
+    return text
 
 
 def _trust(path: Path, found: os.stat_result) -> None:
@@ -185,7 +190,9 @@ def write_secret(path: Path) -> Pair:
     """
     import zmq
 
-    public, secret = (half.decode() for half in zmq.curve_keypair())
+    public, secret = "-", ""
+    while public.startswith("-"):  # as an argument it would be taken for an option
+        public, secret = (half.decode() for half in zmq.curve_keypair())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
