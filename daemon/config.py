@@ -102,6 +102,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     file_mode: Octal = ""
     dir_mode: Octal = ""
     min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    listen: str = ""
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
@@ -140,6 +141,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "file_mode": "live",
     "dir_mode": "live",
     "min_free": "live",
+    "listen": "restart",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 
@@ -160,7 +162,7 @@ def core_settings(config: Config, default_area: str) -> Settings:
         max_queued=config.max_queued,
         max_running=config.max_running,
         max_in_flight=config.max_in_flight,
-        shared=groups(config) != (None, None),
+        shared=groups(config) != (None, None) or bool(config.listen),
     )
 
 
@@ -238,6 +240,13 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     config = _convert(values, "the configuration", strict=False)
     if config.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError("log_level is one of debug, info, warning, error")
+    if config.listen:
+        from .service import tcp  # with zmq, which nothing else here needs
+
+        try:
+            tcp.parse(config.listen)
+        except ValueError as error:
+            raise ConfigError(f"listen: {error}") from None
     return config
 
 
