@@ -155,8 +155,9 @@ def _read(key: str | os.PathLike[str] | None) -> keys.Pair:
     try:
         return keys.read_secret(path)
     except FileNotFoundError:
+        name = f" {key}" if isinstance(key, str) and "/" not in key else ""
         raise FetchdError(
-            Code.BAD_REQUEST, f"there is no key {path}; `fetchd keys generate` makes one"
+            Code.BAD_REQUEST, f"there is no key {path}; `fetchd keys generate{name}` makes one"
         ) from None
     except OSError as error:
         raise FetchdError(Code.BAD_REQUEST, f"{path}: {error.strerror}") from None

@@ -18,6 +18,9 @@ from .context import Where, client, exec_daemon, json_option, names_daemon, refu
 from .logs import logs
 from .output import describe, note, print_json, status_json
 
+NAMES = {"tcp": "over TCP", "server_key": "server key"}
+"""What is said of a daemon's `sockets` that are none of this machine."""
+
 STOP_TIMEOUT = 5.0
 """Seconds of silence after which a daemon that was told to stop is taken to have heard it."""
 
@@ -138,7 +141,7 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("daemon", f"pid {status.pid}, version {status.version}{', stopping' if status.draining else ''}"),
         ("started", text.local_time(status.started)),
         ("state", text.clean(status.state_dir)),
-        *((f"{name} socket", text.clean(endpoint)) for name, endpoint in status.sockets.items()),
+        *((NAMES.get(name, f"{name} socket"), text.clean(at)) for name, at in status.sockets.items()),
         ("epoch", status.epoch),
         ("revision", str(status.revision)),
         ("sandbox", ", ".join(f"{layer}: {what}" for layer, what in status.sandbox.items()) or "none"),

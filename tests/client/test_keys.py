@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import zmq
 from support.cli import COMMAND
+from support.wait import readable
 from zmq.utils import z85
 
+from fetchd.client.start import locked
 from fetchd.protocol import keys
+from fetchd.protocol.inotify import Watch
 from fetchd.protocol.keys import Authorized
 
 from .test_cli import fetchd
@@ -21,6 +24,9 @@ from .test_cli import fetchd
 def key(number: int) -> str:
     return z85.encode(number.to_bytes(32, "big")).decode()
 
+
+IN_OPEN = 0x20
+"""inotify(7)."""
 
 A, B, C = key(1), key(2), key(3)
 
@@ -254,6 +260,23 @@ def test_of_many_at_once_none_is_lost(
         crowd.append(subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE))
     assert [process.wait(60) for process in crowd] == [0] * 8
     assert {entry.name for entry in authorized(home)} == {"alice", "root"} | {f"user-{n}" for n in range(8)}
+
+
+def test_a_change_waits_for_the_one_before(
+    listed: Path, home: Path, crowd: list["subprocess.Popen[bytes]"]
+) -> None:
+    lock = home / ".authorized_keys.lock"
+    with locked(lock):
+        watch = Watch(home, [lock.name], IN_OPEN)
+        try:
+            command = [*COMMAND, "keys", "authorize", "bob", C]
+            crowd.append(subprocess.Popen(command, stderr=subprocess.PIPE))
+            readable(watch.fd, 30)
+        finally:
+            watch.close()
+        listed.write_text(f"carol {A}\n")
+    assert crowd[0].wait(60) == 0
+    assert authorized(home) == [Authorized("carol", A), Authorized("bob", C)]
 
 
 # -- revoke and list
