@@ -142,6 +142,7 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("started", text.local_time(status.started)),
         ("state", text.clean(status.state_dir)),
         *((NAMES.get(name, f"{name} socket"), text.clean(at)) for name, at in status.sockets.items()),
+        *([("keys", status.keys_trouble)] if status.keys_trouble else []),
         ("epoch", status.epoch),
         ("revision", str(status.revision)),
         ("sandbox", ", ".join(f"{layer}: {what}" for layer, what in status.sandbox.items()) or "none"),
