@@ -93,8 +93,8 @@ class Remote:
         """Somebody answers who is not the daemon with this key."""
         return FetchdError(
             Code.DENIED,
-            f"who answers at {self.endpoint} is not the daemon with the key {self._server_key};"
-            " `fetchd keys show` on its machine prints the right one",
+            f"who answers at {self.endpoint} breaks off: it is no daemon with the key {self._server_key},"
+            " or takes no more connections; `fetchd keys show` on its machine prints its key",
         )
 
     def _nobody(self, message: str) -> FetchdError:

@@ -221,7 +221,7 @@ def test_who_is_not_let_in(session: Session) -> None:
     refused(session.here("ls"), 7, f"fetchd keys authorize NAME '{line[1]}'")
     assert session.there("keys", "authorize", "ada", line[1]).code == 0
     assert session.here("ls").code == 0
-    refused(session.here("ls", "--server-key", line[1]), 7, "is not the daemon with the key")
+    refused(session.here("ls", "--server-key", line[1]), 7, "is no daemon with the key")
     refused(session.here("ls", "--server-key", "abc"), 2, "40 characters")
     refused(session.here("ls", "--key", "other"), 2, "fetchd keys generate")
     refused(session.stranger("ls", "--socket", session.endpoint), 2, "fetchd keys show")
@@ -298,3 +298,29 @@ def test_a_workspace_from_afar(session: Session) -> None:
     assert "on the daemon's machine" in done.err
     gate.open()
     assert session.here("wait", "held").code == 0
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"),
+    [
+        ("tcp://[::1]:0", "[::1]"),
+        ("tcp://*:0", "localhost"),
+        ("tcp://*:0", "127.0.0.1"),
+        ("tcp://127.0.0.1:0", "localhost"),
+    ],
+)
+def test_hosts(begin: Begin, listen: str, host: str) -> None:
+    session = begin({"FETCHD_LISTEN": listen})
+    session.authorize()
+    session.endpoint = f"tcp://{host}:{session.endpoint.rpartition(':')[2]}"
+    url, gate = session.held("held")
+    with session.client() as client:
+        job = client.submit(url, directory=session.downloads)
+        with client.follow([job]) as follower:
+            seen = set()
+            while HALF not in seen:
+                seen |= {event.snapshot.bytes for event in follower.step_before_deadline() if event.snapshot}
+            gate.open()
+            while follower.live:
+                follower.step_before_deadline()
+        assert job.result(timeout=10).path == session.downloads / "held"
