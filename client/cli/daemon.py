@@ -142,7 +142,6 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("started", text.local_time(status.started)),
         ("state", text.clean(status.state_dir)),
         *((NAMES.get(name, f"{name} socket"), text.clean(at)) for name, at in status.sockets.items()),
-        *([("keys", status.keys_trouble)] if status.keys_trouble else []),
         ("epoch", status.epoch),
         ("revision", str(status.revision)),
         ("sandbox", ", ".join(f"{layer}: {what}" for layer, what in status.sandbox.items()) or "none"),
@@ -150,6 +149,8 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("loop p99", f"{status.loop_p99 * 1000:.1f} ms"),
     ]
     lines += [("worker", worker) for worker in workers]
+    if status.keys_trouble is not None:
+        lines.append(("keys", f"not in force: {text.clean(status.keys_trouble)}"))
     for held in status.held:
         what = "everything" if held.kind == "daemon" else f"{held.kind} {held.name}"
         why = f": {held.detail}" if held.detail else ""

@@ -7,13 +7,21 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import zmq
 
 from fetchd.protocol.errors import Code, FetchdError
-from fetchd.protocol.keys import Pair, read_secret, server_credential, server_key_file, write_secret
+from fetchd.protocol.keys import (
+    Pair,
+    read_authorized,
+    read_secret,
+    server_credential,
+    server_key_file,
+    write_secret,
+)
 
 from .host import StartError
 from .sockets import BACKLOG
@@ -115,6 +123,27 @@ class Tcp:
     def close(self) -> None:
         """Close the port of control; the others belong to who has asked for them."""
         self.control.close()
+
+
+Found = tuple[Literal["ok", "fail"], str, str | None]
+
+
+def look(listen: str, state: Path, authorized: Path) -> Iterator[Found]:
+    """For the doctor: (how well, message, advice) of where the daemon listens, of its key, and of others'."""
+    if not listen:
+        yield "ok", "for this machine only: listen is not set", None
+        return
+    reached = "this machine" if ipaddress.ip_address(parse(listen)[0]).is_loopback else "other machines"
+    yield "ok", f"{listen} is reached from {reached}", None
+    try:
+        known = server_credential() or os.path.lexists(server_key_file(state))
+        yield "ok", f"own key: {server_key(state).public if known else 'made at the first start'}", None
+    except (FetchdError, OSError) as error:
+        yield "fail", str(error), "the daemon does not start with it"
+    try:
+        yield "ok", f"{authorized}: {len(read_authorized(authorized))} keys", None
+    except (FetchdError, OSError) as error:
+        yield "fail", str(error), "until it is put right the keys before it are in force, or none"
 
 
 def _plain(host: str) -> str | None:
