@@ -1,12 +1,9 @@
 """The configuration: `fetchd.toml`, overridden by `FETCHD_*` in the environment. Unknown keys are errors.
 
-The file is `--config`, else `$FETCHD_CONFIG`, else, if it exists, `fetchd.toml` in `$CONFIGURATION_DIRECTORY`
-(systemd); where that is not set in `$XDG_CONFIG_HOME/fetchd`, for root first in `/etc/fetchd`. `Config` is
-also where the settings are described.
+The file is `--config`, else that of `protocol.paths.config_file`. `Config` also describes the settings.
 """
 
 import grp
-import os
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -19,11 +16,15 @@ from msgspec import Meta, Struct
 from fetchd.daemon.core.settings import Settings
 from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service.log import Format
+from fetchd.protocol import paths
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import MAX_SEGMENTS, Cleanup
 from fetchd.protocol.mailbox import Network
 
-RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "fuzz_damage", "sim"})
+RESERVED = frozenset({
+    "state_dir", "runtime_dir", "config", "socket", "server_key", "key",
+    "debug", "fuzz", "fuzz_damage", "sim",
+})  # fmt: skip
 """`FETCHD_*` variables that are not keys of the file."""
 
 CA_BUNDLES = (
@@ -177,6 +178,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_format: Annotated[Format, Key(
         "How it is logged; `auto` is the journal's fields under systemd, else text.",
         change="restart")] = "auto"
+    listen: Annotated[str, Key(
+        "Where clients with a key come in over TCP: `tcp://ADDRESS:PORT`; `*` is every address, port 0 any "
+        "free one.", change="restart", default="nowhere")] = ""
     # fmt: on
 
 
@@ -215,7 +219,7 @@ def core_settings(config: Config, default_area: str, room: int = 0) -> Settings:
         max_queued=config.max_queued,
         max_running=config.max_running,
         max_in_flight=config.max_in_flight,
-        shared=groups(config) != (None, None),
+        shared=groups(config) != (None, None) or bool(config.listen),
         room=room,
     )
 
@@ -288,7 +292,7 @@ def check_limits(config: Config, open_files: int) -> None:
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     """The configuration in force, or `ConfigError`."""
-    chosen = path or _default_path(environment)
+    chosen = path or paths.config_file(environment)
     values: dict[str, Any] = {}
     if chosen is not None:
         try:
@@ -306,7 +310,15 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
             given: Any = value.replace(",", " ").split() if name in LISTS else value
             _convert({name: given}, key, strict=False)
             values[name] = given
-    return _convert(values, "the configuration", strict=False)
+    config = _convert(values, "the configuration", strict=False)
+    if config.listen:
+        from .service import tcp  # with zmq, which nothing else here needs
+
+        try:
+            tcp.parse(config.listen)
+        except ValueError as error:
+            raise ConfigError(f"listen: {error}") from None
+    return config
 
 
 def ca_bundle(config: Config, environment: Mapping[str, str]) -> str:
@@ -318,18 +330,6 @@ def ca_bundle(config: Config, environment: Mapping[str, str]) -> str:
         return named
     candidates = (ssl.get_default_verify_paths().cafile or "", *CA_BUNDLES)
     return next((path for path in candidates if path and Path(path).is_file()), "")
-
-
-def _default_path(environment: Mapping[str, str]) -> Path | None:
-    if named := environment.get("FETCHD_CONFIG"):
-        return Path(named)
-    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    places = [Path(home) / "fetchd"]
-    if os.geteuid() == 0:
-        places.insert(0, Path("/etc/fetchd"))
-    if given := environment.get("CONFIGURATION_DIRECTORY"):
-        places = [Path(given.split(":")[0])]
-    return next((file for place in places if (file := place / "fetchd.toml").is_file()), None)
 
 
 def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
@@ -353,7 +353,7 @@ class Setting(Struct, frozen=True):
 def in_force(path: Path | None, environment: Mapping[str, str]) -> list[Setting]:
     """Every key with its value and where that comes from, or `ConfigError`."""
     config = load(path, environment)
-    chosen = path or _default_path(environment)
+    chosen = path or paths.config_file(environment)
     filed = tomllib.loads(chosen.read_text(encoding="utf-8")) if chosen is not None else {}
     variables = {name.removeprefix("FETCHD_").lower(): name for name in environment if name[:7] == "FETCHD_"}
     found = []

@@ -49,7 +49,7 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     """Answer to `status`. `loop_p99` is the 99th percentile of the loop's turn, in seconds.
 
     `workers` are those that run the caller's jobs, to admins all slots, which `slots` counts. `held` are at
-    most 100 of what holds jobs.
+    most 100 of what holds jobs. `keys_trouble` is what is wrong with `authorized_keys`, for admins.
     """
 
     pid: int
@@ -67,3 +67,4 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     loop_p99: float
     held: list[Held] = field(default_factory=list)
     slots: Slots | None = None
+    keys_trouble: str | None = None

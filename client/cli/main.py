@@ -37,6 +37,7 @@ COMMANDS = {
     "top": "fetchd.client.cli.top:top",
     "workspace": "fetchd.client.cli.workspace:workspace",
     "daemon": "fetchd.client.cli.daemon:daemon",
+    "keys": "fetchd.client.cli.keys:keys_",
     "config": "fetchd.client.cli.machine:config",
     "doctor": "fetchd.client.cli.machine:doctor",
     "completion": "fetchd.client.cli.completion:completion",

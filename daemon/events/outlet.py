@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 
 from fetchd.daemon.service import sockets
+from fetchd.daemon.service.tcp import Tcp
 
 AT_ONCE = 200
 """Subscriptions looked at in one turn."""
@@ -17,19 +18,22 @@ QUEUE = 10_000
 
 
 class Outlet:
-    """An XPUB. `owner` None: for admins, or of a private daemon; `passed`: a socket that listens already."""
+    """An XPUB at an ipc path. `owner` None: for admins, or of a private daemon; `passed`: a socket that
+    listens already."""
 
     def __init__(
-        self, context: "zmq.Context[Any]", path: Path, owner: str | None, passed: int | None = None
+        self, context: "zmq.Context[Any]", path: Path | None, owner: str | None, passed: int | None = None
     ) -> None:
         self._context = context
         self._passed = passed is not None
-        self._listening = sockets.listen(path) if passed is None else passed
-        # for a moment two sockets may accept at it
-        os.set_blocking(self._listening, False)
+        self._listening = passed
+        if path is not None and passed is None:
+            self._listening = sockets.listen(path)
+        if self._listening is not None:
+            # for a moment two sockets may accept at it
+            os.set_blocking(self._listening, False)
         self.path = path
         self.owner = owner
-        self.endpoint = f"ipc://{path}"
         self._open()
 
     def _open(self) -> None:
@@ -37,7 +41,7 @@ class Outlet:
         # a plain XPUB would tell of the first of several equal subscriptions only
         options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
         domain = b"events" if self.owner is None else f"events {self.owner}".encode()
-        listening = os.dup(self._listening)
+        listening = None if self._listening is None else os.dup(self._listening)
         self.socket = sockets.public(self._context, zmq.XPUB, self.path, domain, options, listening)
 
     def reopen(self) -> None:
@@ -47,9 +51,18 @@ class Outlet:
 
     def close(self) -> None:
         self.socket.close(0)
-        os.close(self._listening)
-        if not self._passed:  # else the service manager goes on listening there
+        if self._listening is not None:
+            os.close(self._listening)
+        if self.path is not None and not self._passed:  # else the service manager goes on listening there
             self.path.unlink(missing_ok=True)
+
+    def at(self, _host: str | None) -> str:
+        """Its endpoint for a caller who has dialled this host."""
+        return f"ipc://{self.path}"
+
+    @property
+    def endpoint(self) -> str:
+        return self.at(None)
 
     def subscriptions(self) -> Iterator[bytes]:
         """New subscriptions, up to a bound so that others get their turn."""
@@ -78,3 +91,23 @@ class Outlet:
     def send(self, frames: list[bytes]) -> None:
         """Send an event; XPUB drops it for a subscriber whose queue is full, so this never blocks."""
         self.socket.send_multipart(frames, zmq.NOBLOCK)
+
+
+class FarOutlet(Outlet):
+    """The same at a TCP port of its own. FetchdError `busy` where none is free."""
+
+    def __init__(self, context: "zmq.Context[Any]", tcp: Tcp, owner: str | None) -> None:
+        self._tcp = tcp
+        self._port = tcp.another()
+        super().__init__(context, None, owner)
+
+    def _open(self) -> None:
+        super()._open()
+        self._tcp.bind(self.socket, self._port)
+
+    def close(self) -> None:
+        super().close()
+        self._port.close()
+
+    def at(self, host: str | None) -> str:
+        return self._port.at(host)

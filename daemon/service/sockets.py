@@ -17,12 +17,12 @@ BACKLOG = 1024
 def public(
     context: "zmq.Context[Any]",
     kind: int,
-    path: Path,
+    path: Path | None,
     domain: bytes,
     options: Mapping[Any, int],
     passed: int | None = None,
 ) -> Any:
-    """A socket bound at an ipc path under a ZAP domain, with what is special to it in `options`.
+    """A socket under a ZAP domain, with what is special to it in `options`, bound at an ipc path if any.
 
     `passed` is a descriptor that listens at the path already.
     """
@@ -37,7 +37,8 @@ def public(
     socket.setsockopt(zmq.ZAP_DOMAIN, domain)
     if passed is not None:
         socket.setsockopt(zmq.USE_FD, passed)
-    socket.bind(f"ipc://{path}")
+    if path is not None:
+        socket.bind(f"ipc://{path}")
     return socket
 
 

@@ -27,8 +27,8 @@ PAGES = REPOSITORY / "client" / "man"
 README = REPOSITORY / "README.md"
 MARKS = "<!-- settings, by tests/static/make_manual.py -->\n", "<!-- end of settings -->\n"
 
-COMMON = ("as_json", "socket", "system", "no_start")
-"""Parameters that are described once for all commands."""
+COMMON = ("as_json", "socket", "server_key", "key", "system", "no_start")
+"""Parameters that are described once for all commands, where they mean the same."""
 
 # roff
 
@@ -113,9 +113,10 @@ def section(context: click.Context) -> Iterator[str]:
     yield from paragraphs(context.command.help or "")
     mine = options(context)
     downloads = mine.keys() >= set(DOWNLOAD)
-    shared = (*COMMON, *DOWNLOAD) if downloads else COMMON
+    common = [name for name in COMMON if mine.get(name) == GET[name]]
+    shared = [*common, *DOWNLOAD] if downloads else common
     yield from tagged(row for name, row in mine.items() if name not in shared)
-    also = [mine[name][0].split()[0] for name in COMMON if name in mine]
+    also = [mine[name][0].split()[0] for name in common]
     if downloads:
         also.append("the options of a download")
     if also:
