@@ -55,15 +55,15 @@ class Admission:
         shared = self._access.shared
         # closed before it is opened further: nobody comes in between whom the new groups do not have
         self._access.admit(group, admins)
-        if shared:
-            # others may have lost a group, or a group its members
-            self._publisher.renew()
         try:
             self._sharing.share(admins if group is None else group)
         except PermissionError:
             raise ConfigError(
                 "group: the sockets can be given only to a group that the daemon is in"
             ) from None
+        if shared:
+            # others may have lost a group, or a group its members
+            self._publisher.renew()
         if self._keyring is not None:
             self._keyring.read()
         self._roots.limit(config.roots)

@@ -254,7 +254,7 @@ def test_out_of_descriptors_is_said_as_such(house: House) -> None:
     for act in (lambda: house.prepared(job), lambda: house.workspaces.seal(job, 4)):
         with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
             act()
-    assert house.data(job).read_bytes() == b"kept"
+    assert Path(house.workspaces.path(job), "data").read_bytes() == b"kept"
 
 
 @pytest.mark.parametrize(
