@@ -6,7 +6,6 @@ workspaces home, bind, fork server, READY. At the end the same backwards.
 
 import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
-from .config import IN_FORCE, ConfigError, check_limits, core_settings, network
+from .config import IN_FORCE, ConfigError, check_limits, core_settings, network, room_for_clients
 from .ground import Ground
 from .housekeeping import Housekeeping
 from .keeping import Keeper
@@ -29,7 +28,7 @@ from .router.desk import Outside
 from .router.engine import Engine
 from .router.loop import boot_time
 from .router.requests import Requests
-from .service.host import write_endpoint
+from .service.host import open_files, write_endpoint
 from .store.database import Database
 from .store.schema import DamagedError
 from .supervise.assignment import Settings as CrewSettings
@@ -236,6 +235,7 @@ class App(Ground):
         self.mailboxes.watch()
         loop.every(USAGE_PERIOD, self.usage.look)
         loop.every(MINUTE, self.housekeeping.do)
+        loop.every(MINUTE, self.doors.look)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
 
@@ -266,7 +266,7 @@ class App(Ground):
         """Read the configuration again. A bad one changes nothing."""
         try:
             fresh = self.reread()
-            check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            check_limits(fresh, open_files())
             self.ca_bundle(fresh)
             self.admission.admit(fresh)
         except ConfigError as error:
@@ -278,6 +278,7 @@ class App(Ground):
         logging.getLogger().setLevel(fresh.log_level.upper())
         self.crew.settings = self._crew_settings()
         self.space.min_free = fresh.min_free
+        self.doors.most = room_for_clients(fresh, open_files())
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         if "backup_interval" in changed:
             self.keeper.configure(fresh.backup_interval)

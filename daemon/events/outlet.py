@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import zmq
 
-from fetchd.daemon.service import sockets
+from fetchd.daemon.service.doors import Doors
 
 AT_ONCE = 200
 """Subscriptions looked at in one turn."""
@@ -18,23 +17,19 @@ QUEUE = 10_000
 class Outlet:
     """An XPUB. `owner` None: for admins, or of a private daemon; `passed`: a socket that listens already."""
 
-    def __init__(
-        self, context: "zmq.Context[Any]", path: Path, owner: str | None, passed: int | None = None
-    ) -> None:
-        self._passed = passed
+    def __init__(self, doors: Doors, path: Path, owner: str | None, passed: int | None = None) -> None:
         self.path = path
         self.owner = owner
-        self.endpoint = f"ipc://{path}"
         self._topics: set[bytes] = set()
         # a plain XPUB would tell of the first of several equal subscriptions only
         options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
         domain = b"events" if owner is None else f"events {owner}".encode()
-        self.socket = sockets.public(context, zmq.XPUB, path, domain, options, passed)
+        self._door = doors.make(zmq.XPUB, path, domain, options, passed)
+        self.endpoint = self._door.endpoint
+        self.socket = self._door.socket
 
     def close(self) -> None:
-        self.socket.close(0)
-        if self._passed is None:  # else the service manager goes on listening there
-            self.path.unlink(missing_ok=True)
+        self._door.close()
 
     def subscriptions(self) -> Iterator[bytes]:
         """New subscriptions, up to a bound so that others get their turn."""

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import zmq
 from msgspec import Struct
 
 from fetchd.daemon.core.commands import Event, Progress
 from fetchd.daemon.core.rights import Asker, in_scope, scope
 from fetchd.daemon.core.view import eta
+from fetchd.daemon.service.doors import Doors
 from fetchd.protocol import events
 from fetchd.protocol.codec import encode
 from fetchd.protocol.errors import Code, FetchdError
@@ -55,15 +55,13 @@ class _Last:
 class Publisher:
     """All events sockets, the first one at `path`. `opened` and `closed` are told of the others."""
 
-    def __init__(
-        self, context: "zmq.Context[Any]", path: Path, epoch: str, passed: int | None = None
-    ) -> None:
-        self._context = context
+    def __init__(self, doors: Doors, path: Path, epoch: str, passed: int | None = None) -> None:
+        self._doors = doors
         self._epoch = epoch
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._highest_forgotten = 0
         self._numbers = count(1)
-        self._everything = Outlet(context, path, None, passed)
+        self._everything = Outlet(doors, path, None, passed)
         self._of: dict[str, Outlet] = {}
         self.endpoint = self._everything.endpoint
         self.path = path
@@ -83,7 +81,7 @@ class Publisher:
         if owner not in self._of:
             self._make_room()
             path = self.path.with_name(f"{self.path.name}-{next(self._numbers)}")
-            outlet = self._of[owner] = Outlet(self._context, path, owner)
+            outlet = self._of[owner] = Outlet(self._doors, path, owner)
             self.opened(outlet, partial(self._take, outlet))
         return self._of[owner].endpoint
 
@@ -196,7 +194,7 @@ class Publisher:
         return (self._everything, *self._of.values())
 
     def _make_room(self) -> None:
-        if len(self._of) < MOST:
+        if len(self._of) < min(MOST, self._doors.most // 10):  # each takes five descriptors
             return
         idle = next((name for name, outlet in self._of.items() if not (outlet.heard or outlet.news)), None)
         if idle is None:

@@ -11,6 +11,9 @@ from .access import Access
 
 ENDPOINT = "inproc://zeromq.zap.01"
 
+AT_ONCE = 200
+"""Requests answered in one turn."""
+
 
 class Authorizer:
     """Answers libzmq's questions about those who connect."""
@@ -22,8 +25,8 @@ class Authorizer:
         self._access = access
 
     def take(self) -> None:
-        """Answer all requests that are there."""
-        while True:
+        """Answer the requests that are there, up to a bound so that others get their turn."""
+        for _ in range(AT_ONCE):
             try:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:

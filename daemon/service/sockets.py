@@ -1,7 +1,6 @@
 """The sockets that clients reach: bounded in every direction, and authorised by the one ZAP handler."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -9,31 +8,23 @@ import zmq
 HANDSHAKE = 5000
 """Milliseconds that a peer has for the ZeroMQ handshake."""
 
-BACKLOG = 1024
+HEARTBEAT, HEARTBEAT_TIMEOUT = 10_000, 60_000
+"""Milliseconds between two PING (ZMTP 3.1, RFC 37), and until a peer that does not answer is taken for gone.
+After the same time without a word it may take us for gone."""
 
 
-def public(
-    context: "zmq.Context[Any]",
-    kind: int,
-    path: Path,
-    domain: bytes,
-    options: Mapping[Any, int],
-    passed: int | None = None,
-) -> Any:
-    """A socket bound at an ipc path under a ZAP domain, with what is special to it in `options`.
-
-    `passed` is a descriptor that listens at the path already.
-    """
+def public(context: "zmq.Context[Any]", kind: int, domain: bytes, options: Mapping[Any, int]) -> Any:
+    """A socket under a ZAP domain, not bound yet, with what is special to it in `options`."""
     socket = context.socket(kind)
     for option, value in {
         zmq.LINGER: 0,
         zmq.HANDSHAKE_IVL: HANDSHAKE,
-        zmq.BACKLOG: BACKLOG,
+        zmq.HEARTBEAT_IVL: HEARTBEAT,
+        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT,
+        zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT,
+        zmq.TCP_MAXRT: HEARTBEAT_TIMEOUT,
         **options,
     }.items():
         socket.setsockopt(option, value)
     socket.setsockopt(zmq.ZAP_DOMAIN, domain)
-    if passed is not None:
-        socket.setsockopt(zmq.USE_FD, passed)
-    socket.bind(f"ipc://{path}")
     return socket
