@@ -6,7 +6,6 @@ or answers stop coming, after reading the endpoint again, since a restarted daem
 subscribed and what is unanswered carries over.
 """
 
-import sys
 import time
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -23,6 +22,8 @@ from fetchd.protocol.ids import new_request_id
 from fetchd.protocol.version import PROTOCOL, __version__
 
 from .locate import Finder
+from .monitor import Monitor
+from .remote import Contact
 from .session import Exchange, Outbox
 
 if TYPE_CHECKING:
@@ -76,12 +77,14 @@ class Link:
         self._resend_after = resend_after
         self._greeting: Exchange[Welcome] | None = None
         self._dealer: zmq.Socket[bytes] | None = None
-        self._monitor: zmq.Socket[bytes] | None = None
+        self._monitor: Monitor | None = None
         self._sub: zmq.Socket[bytes] | None = None
         self._topics: set[bytes] = set()
         self._watch: Watch | None = None
         self._retry_at = 0.0
         self._pause = FIRST_PAUSE
+        self._contact = None if finder.remote is None else Contact(finder.remote)
+        self._address: tuple[str, str | None] = ("", None)
         self._silent_since: float | None = None
         self.welcome: Welcome | None = None
         self.endpoint: str | None = None
@@ -186,7 +189,7 @@ class Link:
         poller.register(self._closing, zmq.POLLIN)
         for fd in fds:
             poller.register(fd, zmq.POLLIN)
-        for sock in (self._dealer, self._monitor, self._sub):
+        for sock in (self._dealer, self._monitor and self._monitor.socket, self._sub):
             if sock is not None:
                 poller.register(sock, zmq.POLLIN)
         if self._watch is not None:
@@ -208,23 +211,22 @@ class Link:
             self._put_off(now)
             return
         self._unwatch()
+        address, host = self._address
         dealer = self._context.socket(zmq.DEALER)
         dealer.linger = 0
         dealer.maxmsgsize = codec.MAX_MESSAGE
         dealer.reconnect_ivl = -1  # one socket is one connection: a broken one is noticed, never mended
-        address = f"inproc://fetchd-monitor-{new_request_id()}"
-        dealer.monitor(address, zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-        self._monitor = self._context.socket(zmq.PAIR)
-        self._monitor.linger = 0
-        self._monitor.connect(address)
+        self._monitor = Monitor(self._context, dealer)
         try:
-            dealer.connect(self.endpoint)
+            self._secure(dealer, address)
+            dealer.connect(address)
         except zmq.ZMQError as error:
-            dealer.close()
             self._drop()
+            dealer.close()
             raise FetchdError(Code.NO_DAEMON, f"cannot connect to {self.endpoint}: {error}") from None
         self._dealer = dealer
-        self._greeting = self._exchange(Hello(client=f"fetchd.client/{__version__}"), Welcome, 0.0)
+        hello = Hello(client=f"fetchd.client/{__version__}", host=host)
+        self._greeting = self._exchange(hello, Welcome, 0.0)
         self._dispatch(self._greeting)
         self._greeting.overdue = now + self._resend_after
 
@@ -236,6 +238,8 @@ class Link:
                 self._unwatch()  # the directory may have been replaced
                 self._watch = self._finder.watch()
                 found = self._finder.find() if self._watch is not None else None
+            if found is not None:
+                self._address = (found, None) if self._contact is None else self._contact.address()
         except FetchdError:
             if self._silent_since is None:
                 raise
@@ -260,29 +264,27 @@ class Link:
     def _broken(self) -> bool:
         """Whether the monitor has reported the end of the connection."""
         assert self._monitor is not None
-        broken = False
-        while True:
-            try:
-                frames = self._monitor.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return broken
-            broken = True
-            if int.from_bytes(frames[0][:2], sys.byteorder) == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                raise FetchdError(Code.DENIED, f"the daemon at {self.endpoint} does not admit this user")
+        ends = self._monitor.ends()
+        if ends and self._contact is not None:
+            self._contact.ended(ends, met=self._finder.met)
+        if zmq.EVENT_HANDSHAKE_FAILED_AUTH in ends:
+            raise FetchdError(Code.DENIED, f"the daemon at {self.endpoint} does not admit this user")
+        return bool(ends)
 
     def _lost(self, now: float) -> None:
         self._drop()
+        if self._contact is not None:
+            self._contact.turn += 1
         self._outbox.disconnected(now)
         self._silent_since = self._silent_since if self._silent_since is not None else now
         self._put_off(now)
 
     def _drop(self) -> None:
         self._close_sub()
-        if self._dealer is not None:
-            self._dealer.disable_monitor()
-            self._dealer.close()
         if self._monitor is not None:
             self._monitor.close()
+        if self._dealer is not None:
+            self._dealer.close()
         self._dealer = self._monitor = self.welcome = self._greeting = None
 
     def _open_sub(self, endpoint: str) -> None:
@@ -295,7 +297,12 @@ class Link:
         for topic in self._topics:
             sub.subscribe(topic)
         self._sub = sub
+        self._secure(sub, endpoint)
         sub.connect(endpoint)
+
+    def _secure(self, sock: "zmq.Socket[bytes]", address: str) -> None:
+        if self._contact is not None:
+            self._contact.remote.secure(sock, address)
 
     def _close_sub(self) -> None:
         if self._sub is not None:
@@ -376,5 +383,6 @@ class Link:
         if not header.ok:
             raise refusal(codec.decode(body, ErrorBody))
         self.welcome = codec.decode(body, Welcome)
+        self._finder.met = True
         self._pause = FIRST_PAUSE
         self._open_sub(self.welcome.events)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from fetchd.protocol import paths
 from fetchd.protocol.errors import Code, FetchdError
 
+from .remote import Remote, is_remote
+
 if TYPE_CHECKING:
     from fetchd.protocol.inotify import Watch
 
@@ -19,14 +21,28 @@ class Finder:
     """Finds the control endpoint anew each time, since a restarted daemon may have another.
 
     `socket` is a path or a ZeroMQ endpoint; without it the system's with `system`, else `FETCHD_SOCKET`, then
-    `<state>/endpoint.json`.
+    `<state>/endpoint.json`. Over TCP it goes with `server_key`, else `FETCHD_SERVER_KEY`, and `key`, else
+    `FETCHD_KEY` (see `Remote`). `met` tells whether a daemon was there once: that it is not now may be a
+    restart.
     """
 
-    def __init__(self, socket: str | os.PathLike[str] | None = None, *, system: bool = False) -> None:
+    def __init__(
+        self, socket: str | os.PathLike[str] | None = None, *, system: bool = False,
+        server_key: str | None = None, key: str | os.PathLike[str] | None = None,
+    ) -> None:  # fmt: skip
         if system and not socket:
             socket = paths.SYSTEM_SOCKET
         named = os.fspath(socket) if socket else os.environ.get("FETCHD_SOCKET")
         self.named = paths.as_endpoint(named) if named else None
+        self.remote: Remote | None = None
+        self.met = False
+        if self.named is not None and is_remote(self.named):
+            env = os.environ
+            self.remote = Remote(
+                self.named, server_key or env.get("FETCHD_SERVER_KEY"), key or env.get("FETCHD_KEY")
+            )
+        elif server_key is not None or key is not None:
+            raise FetchdError(Code.BAD_REQUEST, "keys are for a daemon over TCP: --socket tcp://HOST:PORT")
 
     @property
     def state(self) -> Path:
@@ -34,7 +50,7 @@ class Finder:
         return paths.state_dir()
 
     def find(self) -> str | None:
-        """The control endpoint of a daemon that listens now, or None.
+        """The control endpoint of a daemon that listens now (over TCP: that may listen), or None.
 
         Raises `denied` where there is one that this user may not reach.
         """
@@ -66,6 +82,8 @@ class Finder:
 
     def absent(self) -> FetchdError:
         """The error that says where nobody answers."""
+        if self.remote is not None:
+            return self.remote.absent()
         where = self.named or f"the state directory {self.state}"
         return FetchdError(Code.NO_DAEMON, f"no daemon answers for {where}")
 

@@ -42,7 +42,6 @@ class Pool:
         self._idle: list[Link] = []
         self._calls = 0
         self._loans: set[Loan] = set()
-        self._met = False
         self._closed = False
 
     def call(self, request: Struct, reply: type[T]) -> T:
@@ -108,7 +107,7 @@ class Pool:
         try:
             if not link.refresh() and start and self._finder.find() is None:
                 self._need_daemon()
-            self._met = True
+            self._finder.met |= self._finder.remote is None  # over TCP it is known when it has greeted
         except BaseException:
             self._give_back(link, sound=False)
             raise
@@ -117,7 +116,7 @@ class Pool:
     def _need_daemon(self) -> None:
         if self._start and self._finder.named is None:
             start_daemon(self._finder.state, self._notice)
-        elif not self._met:
+        elif not self._finder.met:
             raise self._finder.absent()
 
     def _give_back(self, link: Link, *, sound: bool) -> None:

@@ -29,7 +29,8 @@ class JobOptions(TypedDict, total=False):
 
     Times are in seconds, sizes in bytes, rates in bytes a second.
 
-    - `directory` (by default the current one), `name` (by default from the response), `if_exists`.
+    - `directory` (by default the current one; over TCP the daemon's root for this key), `name` (by default
+      from the response), `if_exists`.
     - `id`: the job's correlation ID, by default a fresh one. `priority` −100 to 100, the higher first.
       `labels` are the caller's own data.
     - `checksum`: ALGORITHM:HEX, or ALGORITHM:@URL for a list as sha256sum(1) writes it.
@@ -39,7 +40,7 @@ class JobOptions(TypedDict, total=False):
     - `credentials` (user, password) or `bearer` (a token) or `netrc` (True or a file): for the URL's origin.
       A netrc file is asked only where nothing else gives credentials.
     - `headers`, `user_agent`; `cookie_file` in the Netscape format, expired ones are left out.
-    - `proxy`: a URL; None is the environment's (`https_proxy` and the like), "" is none.
+    - `proxy`: a URL; None is the environment's (`https_proxy` and the like; over TCP none), "" is none.
     - `client_certificate` (with its key) and `ca` (trusted instead of the daemon's): PEM files. `insecure`:
       check no certificate. `downgrade`: follow redirects from https to http.
     - `if_newer`: fetch only what is newer than the file under the name. `keep_time`: give the file the
@@ -84,8 +85,10 @@ class JobOptions(TypedDict, total=False):
     cleanup: Cleanup | None
 
 
-def new_job(url: str, **options: Unpack[JobOptions]) -> NewJob:
+def new_job(url: str, *, elsewhere: bool = False, **options: Unpack[JobOptions]) -> NewJob:
     """One job to submit: what was asked for, and what this machine adds to it.
+
+    `elsewhere`: the daemon is on another machine, to which this one's directories and proxies mean nothing.
 
     Raises FetchdError `invalid_id`, `invalid_url`, `invalid_directory`, `invalid_cookies` or `bad_request`,
     and TypeError for an option that there is not.
@@ -98,7 +101,8 @@ def new_job(url: str, **options: Unpack[JobOptions]) -> NewJob:
         job_id = new_correlation_id()
     elif not is_correlation_id(job_id):
         raise FetchdError(Code.INVALID_ID, f"{job_id!r} is not 1 to 64 of A-Z a-z 0-9 _ -")
-    given["directory"] = absolute(given.get("directory"))
+    directory = given.get("directory")
+    given["directory"] = foreign(directory) if elsewhere else absolute(directory)
     given["umask"] = current_umask() if "umask" not in given else given["umask"]
     given["cleanup"] = cleaning(given.get("cleanup"), given.pop("keep_partial", None))
     given["labels"] = dict(given.get("labels", {}))
@@ -109,7 +113,11 @@ def new_job(url: str, **options: Unpack[JobOptions]) -> NewJob:
     _authorise(url, given)
     _read_files(given)
     proxy = given.pop("proxy", None)
-    if proxy := local.proxy_of(url) if proxy is None else proxy and local.proxy_url(proxy):
+    if proxy is None and not elsewhere:
+        proxy = local.proxy_of(url)
+    elif proxy:
+        proxy = local.proxy_url(proxy)
+    if proxy:
         given["proxy"] = proxy
     job = NewJob(id=job_id, spec=JobSpec(url=url, **given))
     # msgspec does not check what a constructor is given; the daemon would refuse the whole message.
@@ -172,7 +180,20 @@ def absolute(directory: File | None) -> str:
     path = Path.cwd() / Path(directory or ".").expanduser()
     if ".." in path.parts:
         path = path.resolve()  # lexically removing `..` is wrong behind a symbolic link
-    text = str(path)
+    return _utf8(str(path))
+
+
+def foreign(directory: File | None) -> str:
+    """A directory of the daemon's machine as it was written: absolute, or below the daemon's root."""
+    text = os.fspath(directory or ".")
+    if text == "~" or text.startswith("~/"):
+        raise FetchdError(
+            Code.INVALID_DIRECTORY, f"{text}: over TCP, give the whole path on the daemon's machine"
+        )
+    return _utf8(text)
+
+
+def _utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:

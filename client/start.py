@@ -35,7 +35,7 @@ def start_daemon(
     refuse_sudo()
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(state / "start.lock"):
+        with locked(state / "start.lock"):
             endpoint = paths.read_endpoint(state)
             if endpoint is not None and paths.is_listening(endpoint.control):
                 return None
@@ -59,7 +59,8 @@ def refuse_sudo() -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made if it is not there, and stays."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # whoever holds it has a deadline of its own

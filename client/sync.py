@@ -43,6 +43,10 @@ class Client:
     `socket` is a path or ZeroMQ endpoint, otherwise (with `system`) that of the daemon for all users of the
     machine, otherwise `FETCHD_SOCKET`, otherwise the daemon of this user's state directory. `start` starts
     that last one if a call finds none running; a call that loses its daemon half-way waits for it instead.
+    For a `socket` `tcp://HOST:PORT` there are `server_key`, the daemon's public key in Z85 (else
+    `FETCHD_SERVER_KEY`), and `key`, the name of this user's key or the path of a file with one (else
+    `FETCHD_KEY`, else the key called `default`). Directories and paths are then those of the other machine:
+    `directory` is absolute, or below the daemon's root for this key. `elsewhere` tells whether it is so.
     `timeout` is how many seconds of silence a call puts up with before it raises `no_daemon`; a first call
     that finds no daemon raises it at once. An unanswered request is repeated after `resend_after` seconds,
     under its old ID. `notice` is told what a user should know (a daemon was started); by default it is
@@ -53,10 +57,13 @@ class Client:
 
     def __init__(
         self, socket: str | os.PathLike[str] | None = None, start: bool = False, timeout: float = 30.0, *,
-        resend_after: float = RESEND_AFTER, system: bool = False, notice: Callable[[str], None] = log.info,
+        resend_after: float = RESEND_AFTER, system: bool = False, server_key: str | None = None,
+        key: str | os.PathLike[str] | None = None, notice: Callable[[str], None] = log.info,
     ) -> None:  # fmt: skip
+        finder = Finder(socket, system=system, server_key=server_key, key=key)
+        self.elsewhere = finder.remote is not None
         self._pool = Pool(
-            Finder(socket, system=system),
+            finder,
             start=start,
             timeout=timeout,
             resend_after=resend_after,
@@ -98,7 +105,7 @@ class Client:
         The options are those of `JobOptions`. With an `id` of the caller's choice a repeated submit of the
         same thing is answered with the job that exists, of another thing with `conflict`.
         """
-        job = new_job(url, **options)
+        job = new_job(url, elsewhere=self.elsewhere, **options)
         return self._submit([job])[0]
 
     def submit_many(self, specs: Iterable[str | Mapping[str, Any]]) -> builtins.list[Job]:
@@ -120,7 +127,7 @@ class Client:
     def submit_batches(self, specs: Iterable[str | Mapping[str, Any]]) -> Iterator[builtins.list[Job]]:
         """`submit_many`, message by message: yields the jobs of each once they are accepted."""
         arguments = ({"url": s} if isinstance(s, str) else s for s in specs)
-        for batch in batches(new_job(**a) for a in arguments):
+        for batch in batches(new_job(elsewhere=self.elsewhere, **a) for a in arguments):
             yield self._submit(batch)
 
     def _submit(self, jobs: builtins.list[control.NewJob]) -> builtins.list[Job]:

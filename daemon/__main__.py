@@ -45,7 +45,8 @@ def _run(options: argparse.Namespace) -> int:
     import zmq
 
     from fetchd.protocol.errors import FetchdError
-    from fetchd.protocol.paths import state_dir
+    from fetchd.protocol.keys import authorized_file
+    from fetchd.protocol.paths import config_file, state_dir
 
     from .app import App
     from .config import ConfigError, ca_bundle, load
@@ -68,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             lambda current: ca_bundle(current, environment),
             environment,
             lambda: load(options.config, environment),
+            authorized_file(options.config or config_file(environment), system=config.system),
         )
         return app.run(lambda: tell.line("ready"))
     except (ConfigError, StartError, LockedError, SchemaError, FetchdError) as error:

@@ -11,6 +11,7 @@ from .events.outlet import Outlet
 from .events.publisher import Publisher
 from .router.access import Access
 from .router.control import Control
+from .router.keyring import Keyring
 from .router.loop import Loop
 from .service.sharing import Sharing
 from .supervise.modes import BY_UMASK, Modes
@@ -29,12 +30,16 @@ class Admission:
         publisher: Publisher,
         loop: Loop,
         roots: Roots,
+        keyring: Keyring | None,
     ) -> None:
         self._roots = roots
         self.modes = BY_UMASK
         self._access = access
         self._sharing = sharing = Sharing(runtime)
         self._loop = loop
+        self._keyring = keyring
+        if keyring is not None:
+            keyring.revoked = publisher.drop
         sharing.add(control.path)
         sharing.add(publisher.path)
         publisher.opened, publisher.closed = self._opened, self._closed
@@ -45,13 +50,17 @@ class Admission:
         # closed before it is opened further: nobody comes in between whom the new groups do not have
         self._access.admit(group, admins)
         self._sharing.share(admins if group is None else group)
+        if self._keyring is not None:
+            self._keyring.read()
         self._roots.limit(config.roots)
         self.modes = Modes(*modes(config))
 
     def _opened(self, outlet: Outlet, take: Callable[[], None]) -> None:
         self._loop.add(outlet.socket, take)
-        self._sharing.add(outlet.path)
+        if outlet.path is not None:
+            self._sharing.add(outlet.path)
 
     def _closed(self, outlet: Outlet) -> None:
         self._loop.remove(outlet.socket)
-        self._sharing.drop(outlet.path)
+        if outlet.path is not None:
+            self._sharing.drop(outlet.path)

@@ -187,6 +187,7 @@ class App(Ground):
             page=self.sources.page,
             events=self.publisher.endpoint_of,
             relative=lambda: self.roots.relative,
+            trouble=lambda: self.keyring.trouble if self.keyring is not None else None,
             seq=self.publisher.seq,
             workspace=self.workspaces.path,
             worker_pid=self.crew.pid,
@@ -231,6 +232,8 @@ class App(Ground):
         loop.add(self.publisher.socket, self.publisher.take)
         loop.add(self.reader.socket, self.reader.take)
         loop.add(self.signals.fd, self._signalled)
+        if self.keyring is not None and self.keyring.watch is not None:
+            loop.add(self.keyring.watch.fd, self.keyring.take)
         loop.every(HEARTBEAT, lambda: self.publisher.heartbeat(self.engine.core.ledger.revision))
         self.mailboxes.watch()
         loop.every(USAGE_PERIOD, self.usage.look)

@@ -1,11 +1,9 @@
 """The configuration: `fetchd.toml`, overridden by `FETCHD_*` in the environment. Unknown keys are errors.
 
-The file is `--config`, else `$FETCHD_CONFIG`, else `$XDG_CONFIG_HOME/fetchd/fetchd.toml` if it exists (for
-root `/etc/fetchd/fetchd.toml` first).
+The file is `--config`, else that of `protocol.paths.config_file`.
 """
 
 import grp
-import os
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -18,11 +16,15 @@ from msgspec import Meta, Struct
 from fetchd.daemon.core.settings import Settings
 from fetchd.daemon.sandbox.room import Mode
 from fetchd.daemon.service.log import Format
+from fetchd.protocol import paths
 from fetchd.protocol.codec import MAX_INT
 from fetchd.protocol.job import Cleanup
 from fetchd.protocol.mailbox import Network
 
-RESERVED = frozenset({"state_dir", "runtime_dir", "config", "socket", "debug", "fuzz", "fuzz_damage", "sim"})
+RESERVED = frozenset({
+    "state_dir", "runtime_dir", "config", "socket", "server_key", "key",
+    "debug", "fuzz", "fuzz_damage", "sim",
+})  # fmt: skip
 """`FETCHD_*` variables that are not keys of the file."""
 
 CA_BUNDLES = (
@@ -100,6 +102,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     file_mode: Octal = ""
     dir_mode: Octal = ""
     min_free: Annotated[int, Meta(ge=0, le=MAX_INT)] | None = None
+    listen: str = ""
 
 
 IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
@@ -138,6 +141,7 @@ IN_FORCE: dict[str, Literal["live", "next_worker", "restart"]] = {
     "file_mode": "live",
     "dir_mode": "live",
     "min_free": "live",
+    "listen": "restart",
 }
 """When a key that a reload has changed comes into force. Fewer workers drain, none is killed."""
 
@@ -158,7 +162,7 @@ def core_settings(config: Config, default_area: str) -> Settings:
         max_queued=config.max_queued,
         max_running=config.max_running,
         max_in_flight=config.max_in_flight,
-        shared=groups(config) != (None, None),
+        shared=groups(config) != (None, None) or bool(config.listen),
     )
 
 
@@ -224,7 +228,7 @@ def room_for_clients(config: Config, open_files: int) -> int:
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     """The configuration in force, or `ConfigError`."""
-    chosen = path or _default_path(environment)
+    chosen = path or paths.config_file(environment)
     values: dict[str, Any] = {}
     if chosen is not None:
         try:
@@ -245,6 +249,13 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
     config = _convert(values, "the configuration", strict=False)
     if config.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError("log_level is one of debug, info, warning, error")
+    if config.listen:
+        from .service import tcp  # with zmq, which nothing else here needs
+
+        try:
+            tcp.parse(config.listen)
+        except ValueError as error:
+            raise ConfigError(f"listen: {error}") from None
     return config
 
 
@@ -257,16 +268,6 @@ def ca_bundle(config: Config, environment: Mapping[str, str]) -> str:
         return named
     candidates = (ssl.get_default_verify_paths().cafile or "", *CA_BUNDLES)
     return next((path for path in candidates if path and Path(path).is_file()), "")
-
-
-def _default_path(environment: Mapping[str, str]) -> Path | None:
-    if named := environment.get("FETCHD_CONFIG"):
-        return Path(named)
-    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    places = [Path(home) / "fetchd" / "fetchd.toml"]
-    if os.geteuid() == 0:
-        places.insert(0, Path("/etc/fetchd/fetchd.toml"))
-    return next((place for place in places if place.is_file()), None)
 
 
 def _convert(values: dict[str, Any], where: str, *, strict: bool) -> Config:
@@ -296,7 +297,7 @@ class Setting(Struct, frozen=True):
 def in_force(path: Path | None, environment: Mapping[str, str]) -> list[Setting]:
     """Every key with its value and where that comes from, or `ConfigError`."""
     config = load(path, environment)
-    chosen = path or _default_path(environment)
+    chosen = path or paths.config_file(environment)
     filed = tomllib.loads(chosen.read_text(encoding="utf-8")) if chosen is not None else {}
     variables = {name.removeprefix("FETCHD_").lower(): name for name in environment if name[:7] == "FETCHD_"}
     found = []

@@ -6,12 +6,9 @@ never a traceback. Only the standard library is imported up here, so that missin
 
 import contextlib
 import ctypes
-import errno
-import fcntl
 import json
 import os
 import resource
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -35,7 +32,6 @@ LITTLE_SPACE, NO_SPACE = 1 << 30, 64 << 20
 FEW_WATCHES, FEW_INSTANCES = 128, 16
 LONGEST_SOCKET = "reader-4194304"
 OPEN_FILES = 65_536
-AT_FDCWD, RENAME_NOREPLACE = -100, 1
 
 Level = Literal["ok", "warn", "fail"]
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -257,42 +253,28 @@ def check_inotify(_house: House) -> Iterator[Finding]:
 
 def check_files(house: House) -> Iterator[Finding]:
     """What the file system of the state directory can do, tried out in a directory that is removed again."""
+    from .service import able
+
     if not os.access(house.ground, os.W_OK | os.X_OK):
         yield Finding("files", "fail", f"{house.ground} is not writable", "set FETCHD_STATE_DIR")
         return
     with tempfile.TemporaryDirectory(prefix=".fetchd-doctor-", dir=house.ground) as name:
-        yield _no_replace(Path(name))
-        yield _lease(Path(name))
+        for finding in able.look(Path(name)):
+            yield Finding(*finding)
 
 
-def _no_replace(directory: Path) -> Finding:
-    source, taken = directory / "source", directory / "taken"
-    for path in (source, taken):
-        path.touch()
-    arguments = (AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(taken))
-    moved = _libc.renameat2(*arguments, ctypes.c_uint(RENAME_NOREPLACE)) == 0
-    error = ctypes.get_errno()
-    if not moved and error == errno.EEXIST:
-        return Finding("rename", "ok", "RENAME_NOREPLACE works in the state directory")
-    why = "a file was replaced" if moved else os.strerror(error)
-    advice = "hard links are used instead; another file system for the state directory avoids that"
-    return Finding("rename", "warn", f"RENAME_NOREPLACE does not work here: {why}", advice)
+def check_tcp(house: House) -> Iterator[Finding]:
+    """Where other machines reach the daemon, and by which keys, if they do."""
+    from fetchd.protocol.keys import authorized_file
+    from fetchd.protocol.paths import config_file
 
+    from .config import load
+    from .service import tcp
 
-def _lease(directory: Path) -> Finding:
-    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the break of a lease kills by default
-    path = directory / "leased"
-    path.touch()
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        advice = "files are published without checking that nobody has them open for writing"
-        return Finding("leases", "warn", f"do not work here: {error.strerror}", advice)
-    finally:
-        os.close(descriptor)
-        signal.signal(signal.SIGIO, before)
-    return Finding("leases", "ok", "work in the state directory")
+    config = load(house.config, os.environ)
+    authorized = authorized_file(house.config or config_file(os.environ), system=config.system)
+    for level, message, advice in tcp.look(config.listen, house.state, authorized):
+        yield Finding("tcp", level, message, advice)
 
 
 def check_sandbox(_house: House) -> Iterator[Finding]:
@@ -361,6 +343,7 @@ CHECKS: dict[str, Callable[[House], Iterator[Finding]]] = {
     "open files": check_limits,
     "state": check_state,
     "sockets": check_sockets,
+    "tcp": check_tcp,
     "daemon": check_daemon,
     "database": check_database,
     "inotify": check_inotify,

@@ -23,6 +23,7 @@ from .events.publisher import Publisher
 from .router.access import Access
 from .router.control import Control
 from .router.desk import Facts
+from .router.keyring import Keyring
 from .router.loop import Loop, boot_time
 from .router.mailbox import Mailboxes
 from .router.waits import Waits
@@ -35,6 +36,7 @@ from .service.host import StartError, open_files, prepare_runtime, raise_open_fi
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
+from .service.tcp import Tcp, server_key
 from .sources import Sources
 from .store.reader import Reader
 from .store.thread import Store
@@ -66,9 +68,11 @@ class Ground:
         ca_bundle: Callable[[Config], str],
         environment: dict[str, str],
         reread: Callable[[], Config],
+        authorized: Path,
     ) -> None:
         self.config = config
         self.reread = reread
+        self.authorized = authorized
         self.state = state
         self.ca_bundle = ca_bundle
         self.notifier = Notifier(environment)
@@ -125,16 +129,18 @@ class Ground:
         self.authorizer = Authorizer(self.context, self.access)
         keep(self.authorizer.close)
         lineage = database.identity("lineage", 8).hex()
+        self.tcp, self.keyring = self._listen()
         self.control = Control(
-            self.doors, control, self.access, epoch=self.epoch, lineage=lineage, passed=passed.get(control)
-        )
+            self.doors, control, self.access, epoch=self.epoch, lineage=lineage,
+            passed=passed.get(control), tcp=self.tcp,
+        )  # fmt: skip
         keep(self.control.close)
-        self.publisher = Publisher(self.doors, events, self.epoch, passed.get(events))
+        self.publisher = Publisher(self.doors, events, self.epoch, passed.get(events), self.tcp)
         keep(self.publisher.close)
         self.roots = Roots(self.state, runtime)
         self.admission = Admission(
             access=self.access, runtime=runtime, control=self.control, publisher=self.publisher,
-            loop=self.loop, roots=self.roots,
+            loop=self.loop, roots=self.roots, keyring=self.keyring,
         )  # fmt: skip
         self.admission.admit(self.config)
         self.sources = Sources(
@@ -157,7 +163,19 @@ class Ground:
             state_dir=str(self.state),
             started=time.time_ns() // 1000,
             started_mono=boot_time(),
+            tcp={"tcp": self.tcp.control.endpoint, "server_key": self.tcp.public_key} if self.tcp else {},
         )
+
+    def _listen(self) -> tuple[Tcp | None, Keyring | None]:
+        """Where the daemon is reached over TCP, and who may, if it is to be."""
+        if not self.config.listen:
+            return None, None
+        tcp = Tcp(self.config.listen, server_key(self.state))
+        self.cleanup.callback(tcp.close)
+        keyring = Keyring(self.authorized, self.access)
+        self.cleanup.callback(keyring.close)
+        logger.info("listening at %s with the key %s", tcp.control.endpoint, tcp.public_key)
+        return tcp, keyring
 
     def _check_sandbox(self) -> None:
         found = room.probe()

@@ -49,9 +49,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 
 class Hello(Struct, frozen=True, kw_only=True):
-    """Who are you? Sent first by every client; needs no state."""
+    """Who are you? Sent first by every client; needs no state. `host` is what was dialled over TCP."""
 
     client: Annotated[str, Meta(max_length=256)] = ""
+    host: Annotated[str, Meta(max_length=255)] | None = None
 
 
 class Welcome(Struct, frozen=True, kw_only=True):

@@ -6,11 +6,14 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO, IN_CREATE = 0x2, 0x8, 0x80, 0x100
+IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE = 0x2, 0x4, 0x8
+IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE = 0x40, 0x80, 0x100, 0x200
 COMPLETE = IN_CLOSE_WRITE | IN_MOVED_TO
 """A file was written and closed, or moved here."""
 GROWTH = IN_MODIFY | IN_MOVED_TO | IN_CREATE
 """A file was written to, or another one is there under its name."""
+CHANGE = COMPLETE | IN_ATTRIB | IN_MOVED_FROM | IN_DELETE
+"""A file has another content or other modes, or is gone."""
 
 _OVERFLOW = 0x4000
 _HEADER = 16  # struct inotify_event: wd, mask, cookie, len; then the name

@@ -9,6 +9,7 @@ first directory counts.
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import DecodeError, Struct, json
@@ -49,6 +50,24 @@ def runtime_dir(state: Path) -> Path:
     if env.get("FETCHD_STATE_DIR") or not base or not Path(base).is_dir():
         return state / "run"
     return Path(base).absolute() / "fetchd"
+
+
+def config_file(environment: Mapping[str, str]) -> Path | None:
+    """The configuration file in use: `$FETCHD_CONFIG`, else the first `fetchd.toml` that exists.
+
+    It is looked for in `$CONFIGURATION_DIRECTORY` (systemd), for root in `/etc/fetchd`, and in
+    `$XDG_CONFIG_HOME/fetchd`.
+    """
+    if named := environment.get("FETCHD_CONFIG"):
+        return Path(named)
+    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    places = [
+        _first(environment.get("CONFIGURATION_DIRECTORY")),
+        "/etc/fetchd" if os.geteuid() == 0 else None,
+        f"{home}/fetchd",
+    ]
+    files = [Path(place, "fetchd.toml") for place in places if place]
+    return next((file for file in files if file.is_file()), None)
 
 
 def endpoint_file(state: Path) -> Path:

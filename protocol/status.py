@@ -39,7 +39,8 @@ class Held(Struct, frozen=True, kw_only=True):
 class DaemonStatus(Struct, frozen=True, kw_only=True):
     """Answer to `status`. `loop_p99` is the 99th percentile of the loop's turn, in seconds.
 
-    `held` are at most 100 of what holds jobs.
+    `held` are at most 100 of what holds jobs; `keys_trouble` is what is wrong with `authorized_keys`, for
+    admins.
     """
 
     pid: int
@@ -56,3 +57,4 @@ class DaemonStatus(Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     loop_p99: float
     held: list[Held] = field(default_factory=list)
+    keys_trouble: str | None = None

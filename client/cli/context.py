@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
@@ -26,22 +26,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout.")
 
 
-def names_daemon(command: F) -> F:
-    """Give a command the options --socket and --system; both are passed on as `socket`."""
+class Where(NamedTuple):
+    """Which daemon: the control socket a user named, and the keys for one over TCP."""
 
-    @click.option("--socket", metavar="PATH", help="The daemon's control socket (else FETCHD_SOCKET).")
+    socket: str | None
+    server_key: str | None
+    key: str | None
+
+
+def names_daemon(command: F) -> F:
+    """Give a command the options that name a daemon; they are passed on together as `where`."""
+
+    @click.option("--socket", metavar="PATH|tcp://HOST:PORT",
+                  help="The daemon's control socket (else FETCHD_SOCKET).")  # fmt: skip
+    @click.option("--server-key", metavar="KEY",
+                  help="Over TCP: the daemon's public key (else FETCHD_SERVER_KEY).")  # fmt: skip
+    @click.option("--key", metavar="NAME|FILE",
+                  help="Over TCP: your own key (else FETCHD_KEY, else default).")  # fmt: skip
     @click.option("--system", is_flag=True, help="The daemon for all users of this machine; never started.")
     @functools.wraps(command)
-    def wrapped(*args: Any, socket: str | None, system: bool, **kwargs: Any) -> Any:
+    def wrapped(
+        *args: Any, socket: str | None, server_key: str | None, key: str | None, system: bool, **kwargs: Any
+    ) -> Any:
         if system and socket:
             raise click.UsageError("give --socket or --system, not both")
-        return command(*args, socket=str(paths.SYSTEM_SOCKET) if system else socket, **kwargs)
+        where = Where(str(paths.SYSTEM_SOCKET) if system else socket, server_key, key)
+        return command(*args, where=where, **kwargs)
 
     return wrapped  # type: ignore[return-value]  # click looks at the attributes, which wraps() keeps
 
 
 def reaches_daemon(command: F) -> F:
-    """Give a command the options --socket, --system and --no-start, and a `reach` to open a client with.
+    """Give a command the options that name a daemon, --no-start, and a `reach` to open a client with.
 
     They are passed on as one argument `reach`, a function that returns a context manager.
     """
@@ -49,21 +65,34 @@ def reaches_daemon(command: F) -> F:
     @names_daemon
     @click.option("--no-start", is_flag=True, help="Do not start a daemon if none runs.")
     @functools.wraps(command)
-    def wrapped(*args: Any, socket: str | None, no_start: bool, **kwargs: Any) -> Any:
-        return command(*args, reach=lambda: client(socket, start=not no_start), **kwargs)
+    def wrapped(*args: Any, where: Where, no_start: bool, **kwargs: Any) -> Any:
+        return command(*args, reach=lambda: client(where, start=not no_start), **kwargs)
 
     return wrapped  # type: ignore[return-value]  # click looks at the attributes, which wraps() keeps
+
+
+def refuse_remote(what: str) -> None:
+    """Refuse what concerns this machine alone where the environment names a daemon over TCP."""
+    named = os.environ.get("FETCHD_SOCKET")
+    if named and named.startswith("tcp://"):
+        raise FetchdError(
+            Code.BAD_REQUEST,
+            f"FETCHD_SOCKET is {named}: a daemon over TCP is {what} on its own machine;"
+            " for one on this machine unset FETCHD_SOCKET",
+        )
 
 
 Reach = Callable[[], contextlib.AbstractContextManager["Client"]]
 
 
 @contextlib.contextmanager
-def client(socket: str | None, *, start: bool, timeout: float = 30.0) -> "Iterator[Client]":
+def client(where: Where, *, start: bool, timeout: float = 30.0) -> "Iterator[Client]":
     """A client for one command."""
     from fetchd.client.sync import Client
 
-    with Client(socket, start=start, timeout=timeout, notice=note) as opened:
+    with Client(
+        where.socket, start=start, timeout=timeout, server_key=where.server_key, key=where.key, notice=note
+    ) as opened:
         yield opened
 
 

@@ -14,9 +14,12 @@ from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.status import DaemonStatus
 
 from . import text
-from .context import client, exec_daemon, json_option, names_daemon
+from .context import Where, client, exec_daemon, json_option, names_daemon, refuse_remote
 from .logs import logs
 from .output import describe, note, print_json, status_json
+
+NAMES = {"tcp": "over TCP", "server_key": "server key"}
+"""What is said of a daemon's `sockets` that are none of this machine."""
 
 STOP_TIMEOUT = 5.0
 """Seconds of silence after which a daemon that was told to stop is taken to have heard it."""
@@ -42,6 +45,7 @@ def start() -> None:
     from fetchd.client.start import start_daemon
     from fetchd.protocol import paths
 
+    refuse_remote("started")
     state = paths.state_dir()
     if start_daemon(state, note) is None:
         endpoint = paths.read_endpoint(state)
@@ -51,28 +55,33 @@ def start() -> None:
 @daemon.command()
 @click.option("--now", is_flag=True, help="Do not let running downloads save their progress first.")
 @names_daemon
-def stop(now: bool, socket: str | None) -> None:
-    """Stop the daemon and wait until it is gone. Downloads go on when it is started again."""
+def stop(now: bool, where: Where) -> None:
+    """Stop the daemon and wait until it is gone. Downloads go on when it is started again.
+
+    One over TCP is told to stop, and not waited for.
+    """
     from fetchd.client.locate import Finder
 
-    if Finder(socket).find() is None:
+    finder = Finder(where.socket, server_key=where.server_key, key=where.key)
+    if finder.find() is None:
         note("no daemon runs")
         return
-    with client(socket, start=False, timeout=STOP_TIMEOUT) as c:
+    with client(where, start=False, timeout=STOP_TIMEOUT) as c:
         pid = c.status().pid
-        process = _pidfd(pid)
+        process = _pidfd(pid) if finder.remote is None else None
         try:
             c.shutdown(now=now)
         except FetchdError as error:
             # It may be gone before its answer is out; whether it is, the process tells.
-            if error.code is not Code.NO_DAEMON or process is None:
+            if error.code is not Code.NO_DAEMON or (process is None and finder.remote is None):
                 raise
     if process is not None:
         poller = select.poll()
         poller.register(process, select.POLLIN)
         poller.poll()
         os.close(process)
-    note(f"stopped the daemon (pid {pid})")
+    at = "" if finder.remote is None else f" at {finder.named}, which has to be started there"
+    note(f"stopped the daemon (pid {pid}){at}")
 
 
 def _pidfd(pid: int) -> int | None:
@@ -88,9 +97,9 @@ daemon.add_command(logs)
 @daemon.command()
 @json_option
 @names_daemon
-def reload(as_json: bool, socket: str | None) -> None:
+def reload(as_json: bool, where: Where) -> None:
     """Make the daemon read its configuration again, and say which changes are in force when."""
-    with client(socket, start=False) as c:
+    with client(where, start=False) as c:
         answer = c.reload()
     if as_json:
         print_json(msgspec.to_builtins(answer))
@@ -110,9 +119,9 @@ def reload(as_json: bool, socket: str | None) -> None:
 @daemon.command()
 @json_option
 @names_daemon
-def status(as_json: bool, socket: str | None) -> None:
+def status(as_json: bool, where: Where) -> None:
     """How the daemon is. Exit code 3 if none runs."""
-    with client(socket, start=False) as c:
+    with client(where, start=False) as c:
         answer = c.status()
     if as_json:
         print_json(status_json(answer))
@@ -132,7 +141,7 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("daemon", f"pid {status.pid}, version {status.version}{', stopping' if status.draining else ''}"),
         ("started", text.local_time(status.started)),
         ("state", text.clean(status.state_dir)),
-        *((f"{name} socket", text.clean(endpoint)) for name, endpoint in status.sockets.items()),
+        *((NAMES.get(name, f"{name} socket"), text.clean(at)) for name, at in status.sockets.items()),
         ("epoch", status.epoch),
         ("revision", str(status.revision)),
         ("sandbox", ", ".join(f"{layer}: {what}" for layer, what in status.sandbox.items()) or "none"),

@@ -10,6 +10,7 @@ from typing import BinaryIO, NoReturn
 import click
 
 from . import exits
+from .context import refuse_remote
 from .interrupt import waking
 from .output import note
 from .text import clean
@@ -26,6 +27,7 @@ def logs(count: int, follow: bool) -> int:
     from fetchd.client.start import log_file
     from fetchd.protocol import paths
 
+    refuse_remote("looked into")
     state = paths.state_dir()
     path = log_file(state)
     endpoint = paths.read_endpoint(state)

@@ -36,6 +36,7 @@ COMMANDS = {
     "stats": "fetchd.client.cli.stats:stats",
     "workspace": "fetchd.client.cli.workspace:workspace",
     "daemon": "fetchd.client.cli.daemon:daemon",
+    "keys": "fetchd.client.cli.keys:keys_",
     "config": "fetchd.client.cli.machine:config",
     "doctor": "fetchd.client.cli.machine:doctor",
     "completion": "fetchd.client.cli.completion:completion",

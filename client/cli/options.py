@@ -42,7 +42,8 @@ def _span(name: str, text: str) -> Callable[[F], F]:
 
 OPTIONS = [
     click.option("-o", "--output", metavar="NAME", help="Name of the file, or its path (single URL)."),
-    click.option("-d", "--directory", metavar="DIR", help="Where to put the files; default: here."),
+    click.option("-d", "--directory", metavar="DIR",
+                 help="Where to put the files; default: here, over TCP your root there."),
     click.option("--if-exists", type=click.Choice(get_args(Policy)), default=None,
                  help="What to do if there is a file with this name; default: fail."),
     click.option("--if-newer", is_flag=True,

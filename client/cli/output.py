@@ -101,7 +101,7 @@ def error_lines(error: FetchdError) -> list[str]:
     subject = f"{text.clean(job)}: " if job else ""
     lines = [f"{subject}{error.code}: {text.clean(error.message)}"]
     hint = exits.HINTS.get(error.code)
-    if hint is not None and "tried_to_start" not in error.details:
+    if hint is not None and not {"tried_to_start", "elsewhere"} & error.details.keys():
         lines.append(f"hint: {hint}")
     return lines
 

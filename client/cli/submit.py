@@ -39,7 +39,7 @@ def specs(
 
 def place(output: str | None, directory: str | None) -> tuple[str | None, str]:
     """(name, directory) from -o and -d: the directory part of -o is relative to -d."""
-    base = Path(directory) if directory is not None else Path.cwd()
+    base = Path(directory or ".")
     if output is None:
         return None, str(base)
     if output.endswith("/") or output in {"", ".", ".."}:

@@ -60,6 +60,8 @@ def path(reach: Reach, job_id: str, name: str | None, as_json: bool) -> None:
         raise click.UsageError(f"{name} is not the name of a file in a workspace")
     with reach() as client:
         (found,) = _named(client.workspaces(), [job_id])
+        if client.elsewhere:
+            note("a path on the daemon's machine:")
     whole = found.path if name is None else str(PurePath(found.path, name))
     if as_json:
         print_json({"job": found.job, "path": whole})

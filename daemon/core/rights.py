@@ -55,6 +55,11 @@ def in_scope(shown: str | None, owner: str) -> bool:
     return shown is None or shown == owner
 
 
+def has_key(asker: Asker) -> bool:
+    """Whether whoever asks has come in over TCP, by a key, and is no user of this machine."""
+    return asker.owner.startswith("key:")
+
+
 def scope(asker: Asker) -> str | None:
     """The owner whose jobs are shown to whoever asks; None: all jobs are."""
     return None if asker.admin else asker.owner

@@ -6,6 +6,7 @@ from pathlib import Path
 import zmq
 
 from fetchd.daemon.service.doors import Doors
+from fetchd.daemon.service.tcp import Tcp
 
 AT_ONCE = 200
 """Subscriptions looked at in one turn."""
@@ -15,21 +16,36 @@ QUEUE = 10_000
 
 
 class Outlet:
-    """An XPUB. `owner` None: for admins, or of a private daemon; `passed`: a socket that listens already."""
+    """An XPUB at an ipc path. `owner` None: for admins, or of a private daemon; `passed`: a socket that
+    listens already."""
 
-    def __init__(self, doors: Doors, path: Path, owner: str | None, passed: int | None = None) -> None:
+    def __init__(self, doors: Doors, path: Path | None, owner: str | None, passed: int | None = None) -> None:
+        self._doors = doors
+        self._passed = passed
         self.path = path
         self.owner = owner
+        self._open()
+
+    def _open(self) -> None:
         self._topics: set[bytes] = set()
         # a plain XPUB would tell of the first of several equal subscriptions only
         options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
-        domain = b"events" if owner is None else f"events {owner}".encode()
-        self._door = doors.make(zmq.XPUB, path, domain, options, passed)
-        self.endpoint = self._door.endpoint
+        domain = b"events" if self.owner is None else f"events {self.owner}".encode()
+        self._door = self._doors.make(zmq.XPUB, domain, options)
         self.socket = self._door.socket
+        if self.path is not None:
+            self._door.listen(self.path, self._passed)
 
     def close(self) -> None:
         self._door.close()
+
+    def at(self, _host: str | None) -> str:
+        """Its endpoint for a caller who has dialled this host."""
+        return f"ipc://{self.path}"
+
+    @property
+    def endpoint(self) -> str:
+        return self.at(None)
 
     def subscriptions(self) -> Iterator[bytes]:
         """New subscriptions, up to a bound so that others get their turn."""
@@ -58,3 +74,28 @@ class Outlet:
     def send(self, frames: list[bytes]) -> None:
         """Send an event; XPUB drops it for a subscriber whose queue is full, so this never blocks."""
         self.socket.send_multipart(frames, zmq.NOBLOCK)
+
+
+class FarOutlet(Outlet):
+    """The same at a TCP port of its own. FetchdError `busy` where none is free."""
+
+    def __init__(self, doors: Doors, tcp: Tcp, owner: str | None) -> None:
+        self._tcp = tcp
+        self._port = tcp.another()
+        super().__init__(doors, None, owner)
+
+    def _open(self) -> None:
+        super()._open()
+        self._tcp.bind(self._door, self._port)
+
+    def reopen(self) -> None:
+        """Drop everybody: who still may comes again by itself, to the same port."""
+        self._door.close()
+        self._open()
+
+    def close(self) -> None:
+        super().close()
+        self._port.close()
+
+    def at(self, host: str | None) -> str:
+        return self._port.at(host)

@@ -2,7 +2,8 @@
 
 Lifecycle events are published when they are on disk, progress at once. The last value of a job is sent again
 to whoever subscribes to exactly that job. A private daemon has one socket for everything. A shared one has it
-for its admins, and one for each other owner, with the events of that owner's jobs and the same numbers.
+for its admins, and one for each other owner, with the events of that owner's jobs and the same numbers. One
+that listens at TCP has the same there for those who come by a key.
 """
 
 import time
@@ -16,16 +17,17 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from fetchd.daemon.core.commands import Event, Progress
-from fetchd.daemon.core.rights import Asker, in_scope, scope
+from fetchd.daemon.core.rights import Asker, has_key, in_scope, scope
 from fetchd.daemon.core.view import eta
 from fetchd.daemon.service.doors import Doors
+from fetchd.daemon.service.tcp import Tcp
 from fetchd.protocol import events
 from fetchd.protocol.codec import encode
 from fetchd.protocol.errors import Code, FetchdError
 from fetchd.protocol.frames import job_of_subscription, job_topic, sys_topic
 from fetchd.protocol.version import PROTOCOL
 
-from .outlet import Outlet
+from .outlet import FarOutlet, Outlet
 
 KEEP = 4096
 """Jobs whose last values are kept, those that changed least recently go first."""
@@ -55,14 +57,17 @@ class _Last:
 class Publisher:
     """All events sockets, the first one at `path`. `opened` and `closed` are told of the others."""
 
-    def __init__(self, doors: Doors, path: Path, epoch: str, passed: int | None = None) -> None:
+    def __init__(
+        self, doors: Doors, path: Path, epoch: str, passed: int | None = None, tcp: Tcp | None = None
+    ) -> None:
         self._doors = doors
+        self._tcp = tcp
         self._epoch = epoch
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._highest_forgotten = 0
         self._numbers = count(1)
         self._everything = Outlet(doors, path, None, passed)
-        self._of: dict[str, Outlet] = {}
+        self._of: dict[str | None, Outlet] = {}
         self.endpoint = self._everything.endpoint
         self.path = path
         self.socket = self._everything.socket
@@ -73,17 +78,35 @@ class Publisher:
         for outlet in self._outlets():
             outlet.close()
 
-    def endpoint_of(self, asker: Asker) -> str:
-        """Where this caller may subscribe. Raises `busy` where too many owners are listening."""
+    def endpoint_of(self, asker: Asker, host: str | None = None) -> str:
+        """Where this caller, who dialled this host, may subscribe. Raises `busy` where too many listen."""
         owner = scope(asker)
-        if owner is None:
+        if owner is None and not has_key(asker):
             return self.endpoint
         if owner not in self._of:
             self._make_room()
-            path = self.path.with_name(f"{self.path.name}-{next(self._numbers)}")
-            outlet = self._of[owner] = Outlet(self._doors, path, owner)
+            outlet = self._of[owner] = self._made(owner, far=has_key(asker))
             self.opened(outlet, partial(self._take, outlet))
-        return self._of[owner].endpoint
+        return self._of[owner].at(host)
+
+    def _made(self, owner: str | None, *, far: bool) -> Outlet:
+        if far:
+            assert self._tcp is not None
+            return FarOutlet(self._doors, self._tcp, owner)
+        return Outlet(self._doors, self.path.with_name(f"{self.path.name}-{next(self._numbers)}"), owner)
+
+    def drop(self, lost: Iterable[Asker]) -> None:
+        """These have come in by keys that do not stand for them any more: nothing more is sent to them.
+
+        Others who listen at the same sockets, at all of them if an admin was among these, come again at once.
+        """
+        owners = {scope(asker) for asker in lost}
+        for owner in self._of if None in owners else owners:
+            outlet = self._of.get(owner)
+            if isinstance(outlet, FarOutlet):
+                self.closed(outlet)
+                outlet.reopen()
+                self.opened(outlet, partial(self._take, outlet))
 
     def take(self) -> None:
         """Look at new subscriptions to everything, and send last values."""
@@ -135,8 +158,9 @@ class Publisher:
 
     def metrics(self, workers: list[events.WorkerUsage], revision: int) -> None:
         """Tell admins what the workers take: it shows what others' jobs do."""
-        if workers and self._hears(self._everything):
-            self._system((self._everything,), events.METRICS, events.Metrics(workers=workers), revision)
+        of_admins = [outlet for outlet in self._outlets() if outlet.owner is None and self._hears(outlet)]
+        if workers and of_admins:
+            self._system(of_admins, events.METRICS, events.Metrics(workers=workers), revision)
 
     def _system(self, outlets: Iterable[Outlet], kind: str, body: Struct, revision: int) -> None:
         header = events.EventHeader(
@@ -168,7 +192,7 @@ class Publisher:
     def _publish(self, job: str, owner: str, message: _Message) -> None:
         """To whoever may hear it. Most of the time of a burst of submits nobody listens at all."""
         frames: list[bytes] | None = None
-        for outlet in (self._everything, self._of.get(owner)):
+        for outlet in (self._everything, self._of.get(None), self._of.get(owner)):
             if outlet is not None and self._hears(outlet):
                 frames = frames or self._frames(job, message)
                 outlet.send(frames)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fetchd.daemon.service.doors import Doors
+from fetchd.daemon.service.tcp import Tcp
 from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
 from fetchd.protocol.control import REQUESTS, ErrorBody, ReplyHeader, RequestHeader
 from fetchd.protocol.errors import Code, FetchdError, ProtocolError
@@ -47,7 +48,7 @@ Handler = Callable[[Caller, Any], None]
 
 
 class Control:
-    """The ROUTER at the control endpoint. `handlers` maps a request type to what handles it."""
+    """The ROUTER at the control endpoint, and at that of `tcp`. `handlers`: by the type of request."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Control:
         epoch: str,
         lineage: str,
         passed: int | None = None,
+        tcp: Tcp | None = None,
     ) -> None:
         self._access = access
         self._epoch = epoch
@@ -70,9 +72,11 @@ class Control:
             zmq.SNDHWM: 1000,
             zmq.RCVHWM: 1000,
         }
-        self._door = doors.make(zmq.ROUTER, path, b"control", options, passed)
-        self.endpoint = self._door.endpoint
+        self._door = doors.make(zmq.ROUTER, b"control", options)
         self.socket = self._door.socket
+        self.endpoint = self._door.listen(path, passed)
+        if tcp is not None:
+            tcp.bind(self._door, tcp.control)
 
     def close(self) -> None:
         self._door.close()

@@ -20,7 +20,10 @@ from .engine import Engine, moment
 
 
 class Facts(msgspec.Struct, kw_only=True):
-    """What does not change while the daemon lives, but for the lineage, where a backup is restored."""
+    """What does not change while the daemon lives, but for the lineage, where a backup is restored.
+
+    `tcp` has, where the daemon listens at TCP, its endpoint there and its public key for the status.
+    """
 
     epoch: str
     lineage: str
@@ -28,6 +31,7 @@ class Facts(msgspec.Struct, kw_only=True):
     state_dir: str
     started: int
     started_mono: int
+    tcp: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Outside(msgspec.Struct, kw_only=True):
@@ -36,14 +40,16 @@ class Outside(msgspec.Struct, kw_only=True):
     `lookup(owner, req, ids, paths, then)`: then(stored reply, jobs by ID, reservations by path,
     IDs with secrets, error).
     `resolve(key, owner, directories, then)`: then({directory: (canonical, area)}, error).
-    `page(scope, query, then)`, `replay` alike. `events(caller)`: where to subscribe. `relative()`: whether
-    directories may be relative. `schemes()`: the URL schemes that have a transfer; slow at the first call.
+    `page(scope, query, then)`, `replay` alike. `events(caller, host)`: where to subscribe. `relative()`:
+    whether directories may be relative. `trouble()`: what is wrong with the keys. `schemes()`: the URL
+    schemes that have a transfer; slow at the first call.
     """
 
     lookup: Callable[..., None]
     resolve: Callable[..., None]
-    events: Callable[[Asker], str]
+    events: Callable[[Asker, str | None], str]
     relative: Callable[[], bool]
+    trouble: Callable[[], str | None]
     page: Callable[..., None]
     seq: Callable[[str], int]
     workspace: Callable[[Job], str]

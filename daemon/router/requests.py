@@ -118,7 +118,7 @@ class Requests:
 
     # handlers
 
-    def hello(self, caller: Caller, _body: control.Hello) -> None:
+    def hello(self, caller: Caller, body: control.Hello) -> None:
         facts = self._facts
         welcome = control.Welcome(
             version=__version__,
@@ -128,7 +128,7 @@ class Requests:
             revision=self._core.ledger.revision,
             owner=caller.owner,
             pid=os.getpid(),
-            events=self._outside.events(caller),
+            events=self._outside.events(caller, body.host),
             features=[],
             max_message=MAX_MESSAGE,
             max_items=MAX_ITEMS,
@@ -224,7 +224,11 @@ class Requests:
             state_dir=facts.state_dir,
             started=facts.started,
             draining=core.draining,
-            sockets={"control": self._control.endpoint, "events": self._outside.events(caller)},
+            sockets={
+                "control": self._control.endpoint,
+                "events": self._outside.events(caller, None),
+                **facts.tcp,
+            },
             sandbox=self._outside.sandbox(),
             workers=workers,
             counts={str(state): number for state, number in core.ledger.counts_of(owner).items()},
@@ -239,6 +243,7 @@ class Requests:
                 )
                 for gate in islice((gate for gate in core.gates if _concerns(caller, gate)), HELD)
             ],
+            keys_trouble=self._outside.trouble() if may_govern(caller) else None,
         )
         self._engine.after(lambda: self._control.reply(caller, answer), caller)
 

@@ -3,8 +3,9 @@
 Every connection takes a descriptor, and libzmq ends the process where none is left for the next. So those
 who come and go are counted, as the monitors of the sockets tell (zmq_socket_monitor(3)). While more than
 `most` are inside all doors are shut, and whoever comes waits in the kernel's queue. Room is made at the
-expense of the user with most connections: the process of theirs with most loses its oldest. So a crowd keeps
-nobody else out, and whoever had to go may come again at once.
+expense of the user with most connections: the process of theirs with most loses its oldest. All who come over
+TCP count as one user, and a host as a process. So a crowd keeps nobody else out, and whoever had to go may
+come again at once.
 """
 
 import fcntl
@@ -17,6 +18,7 @@ import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,9 +27,6 @@ import zmq
 from . import sockets
 
 logger = logging.getLogger("fetchd")
-
-BACKLOG = 1024
-"""Connections that may wait at a door, at most."""
 
 AT_ONCE = 500
 """Who come and go, counted in one turn at one door."""
@@ -43,13 +42,13 @@ QUIET = 60.0
 
 
 class Guest(NamedTuple):
-    """Who is at the other end of connections."""
+    """Who is at the other end of connections: a user and one of their processes, or `tcp` and a host."""
 
-    user: int
-    process: int
+    party: str
+    source: str
 
 
-NOBODY = Guest(-1, -1)
+NOBODY = Guest("", "")
 """Somebody who went before we looked."""
 
 
@@ -61,54 +60,74 @@ class Watcher(Protocol):
     def remove(self, source: Any) -> None: ...
 
 
-class Door:
-    """A public socket at an ipc path; `Doors.make` makes it."""
+class _Place:
+    """Where a door listens. libzmq accepts from a descriptor of its own, and would end all connections if it
+    were told to stop: it goes on, and what the descriptor stands for changes."""
 
-    def __init__(self, doors: "Doors", public: Any, path: Path, passed: int | None) -> None:
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.accepting = os.dup(listener.fileno())
+        self.tried = False
+        self.open = True
+
+    def admit(self, wall: socket.socket, *, yes: bool) -> None:
+        """Until somebody has come in, libzmq may still be about to look what it accepts from."""
+        if yes != self.open and self.tried:
+            os.dup2((self.listener if yes else wall).fileno(), self.accepting, inheritable=False)
+            self.open = yes
+
+
+class Door:
+    """A public socket and where it listens; `Doors.make` makes it."""
+
+    def __init__(self, doors: "Doors", public: Any) -> None:
         self._doors = doors
-        self._path = path
-        self._passed = passed is not None
-        self._listener = _listener(path) if passed is None else socket.socket(fileno=passed)
-        self._listener.setblocking(False)
-        self._listener.listen(min(BACKLOG, doors.most))
+        self._places: dict[bytes, _Place] = {}
         self._inside: dict[int, Guest] = {}
         self._unread: dict[int, int] = {}
-        self._tried = False
-        self._open = True
         self._behind = False
-        self.endpoint = f"ipc://{path}"
+        self._cleanup = ExitStack()
         self.socket = public
         self.news = self._monitor()
-        # libzmq accepts from this descriptor. Told to stop it would end all connections: it goes on, and what
-        # the descriptor stands for changes
-        self._accepting = os.dup(self._listener.fileno())
-        self.socket.setsockopt(zmq.USE_FD, self._accepting)
-        self.socket.bind(self.endpoint)
+
+    def listen(self, path: Path, passed: int | None = None) -> str:
+        """Listen at an ipc path; `passed` is a descriptor that does so already. The endpoint."""
+        listener = _listener(path) if passed is None else socket.socket(fileno=passed)
+        self._cleanup.enter_context(listener)
+        if passed is None:
+            self._cleanup.callback(path.unlink, missing_ok=True)
+        endpoint = f"ipc://{path}"
+        self.bind(listener, endpoint)
+        return endpoint
+
+    def bind(self, listener: socket.socket, endpoint: str) -> None:
+        """Listen at an endpoint by a socket that stays the caller's."""
+        listener.setblocking(False)
+        listener.listen(min(sockets.BACKLOG, self._doors.most))
+        place = _Place(listener)
+        self.socket.setsockopt(zmq.USE_FD, place.accepting)
+        self.socket.bind(endpoint)
+        self._places[endpoint.partition(":")[0].encode()] = place
 
     def admit(self, yes: bool) -> None:
-        """Let in who waits and who comes, as long as their number is known; or nobody.
-
-        Until somebody has come in, libzmq may still be about to look what it accepts from.
-        """
-        yes = yes and not self._behind
-        if yes != self._open and self._tried:
-            source = self._listener if yes else self._doors.wall
-            os.dup2(source.fileno(), self._accepting, inheritable=False)
-            self._open = yes
+        """Let in who waits and who comes, as long as their number is known; or nobody."""
+        for place in self._places.values():
+            place.admit(self._doors.wall, yes=yes and not self._behind)
 
     def take(self) -> None:
         """Count who came and went."""
         self._behind = True
         for _ in range(AT_ONCE):
             try:
-                event, fd = struct.unpack("=Hi", self.news.recv_multipart(zmq.NOBLOCK)[0])
+                news, endpoint = self.news.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 self._behind = False
                 break
+            event, fd = struct.unpack("=Hi", news)
             if fd in self._inside:
                 self._doors.left(self._inside.pop(fd), (self, fd))
             if event == zmq.EVENT_ACCEPTED:
-                self._tried = True
+                self._places[endpoint.partition(b":")[0]].tried = True
                 self._inside[fd] = self._look(fd)
                 self._doors.came(self._inside[fd], (self, fd))
         self._doors.settle()
@@ -129,7 +148,7 @@ class Door:
         self._look(fd, end=self._inside[fd])
 
     def close(self) -> None:
-        """End all connections and listen no more; where the service manager listens, too, it goes on."""
+        """End all connections and listen no more; whoever listens there, too, goes on."""
         for fd, guest in self._inside.items():
             self._doors.left(guest, (self, fd))
         self._doors.closed(self)
@@ -138,13 +157,11 @@ class Door:
         self.socket.monitor(None, 0)
         self.news.close(0)
         self.socket.close(0)
-        self._listener.close()
-        if not self._passed:
-            self._path.unlink(missing_ok=True)
+        self._cleanup.close()
 
     def _monitor(self) -> Any:
         """Where libzmq tells who comes and goes. It would wait for a queue that is full, so none is."""
-        name = f"inproc://{self._path}"
+        name = f"inproc://news-{id(self)}"
         self.socket.monitor(name, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         news = self.socket.context.socket(zmq.PAIR)
         news.setsockopt(zmq.RCVHWM, 0)
@@ -165,18 +182,18 @@ class Door:
         except OSError:
             os.close(copy)
             return NOBODY
-        with peer:
-            if peer.family != socket.AF_UNIX or peer.getsockname() != str(self._path):
+        with peer, suppress(OSError):
+            if not any(_came_by(peer, place.listener) for place in self._places.values()):
                 return NOBODY
-            pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            guest = Guest(uid, pid)
+            guest = _guest(peer)
             if guest == end:
                 peer.shutdown(socket.SHUT_RDWR)
             return guest
+        return NOBODY
 
 
-Place = tuple[Door, int]
-"""A connection: the door it came by, and its descriptor."""
+Connection = tuple[Door, int]
+"""The door that it came by, and its descriptor."""
 
 
 class Doors:
@@ -186,8 +203,8 @@ class Doors:
         self._context = context
         self._watcher = watcher
         self._doors: list[Door] = []
-        self._places: dict[Guest, dict[Place, None]] = {}
-        self._of_user: Counter[int] = Counter()
+        self._of: dict[Guest, dict[Connection, None]] = {}
+        self._of_party: Counter[str] = Counter()
         self._told = -QUIET
         self.most = most
         self.count = 0
@@ -197,11 +214,9 @@ class Doors:
         """When all doors are closed."""
         self.wall.close()
 
-    def make(
-        self, kind: int, path: Path, domain: bytes, options: Mapping[Any, int], passed: int | None = None
-    ) -> Door:
-        """An open door, its socket made by `sockets.public`. `passed`: what listens at the path already."""
-        door = Door(self, sockets.public(self._context, kind, domain, options), path, passed)
+    def make(self, kind: int, domain: bytes, options: Mapping[Any, int]) -> Door:
+        """A door for a socket as `sockets.public` makes it; it does not listen yet."""
+        door = Door(self, sockets.public(self._context, kind, domain, options))
         self._doors.append(door)
         self._watcher.add(door.news, door.take)
         return door
@@ -216,23 +231,23 @@ class Doors:
         self._watcher.remove(door.news)
         self._doors.remove(door)
 
-    def came(self, guest: Guest, place: Place) -> None:
+    def came(self, guest: Guest, connection: Connection) -> None:
         """A connection more."""
         self.count += 1
-        self._places.setdefault(guest, {})[place] = None
-        self._of_user[guest.user] += 1
+        self._of.setdefault(guest, {})[connection] = None
+        self._of_party[guest.party] += 1
         if self.count > self.most:
             for door in self._doors:
                 door.admit(False)
 
-    def left(self, guest: Guest, place: Place) -> None:
+    def left(self, guest: Guest, connection: Connection) -> None:
         """A connection less."""
         self.count -= 1
-        self._strike(guest, place)
+        self._strike(guest, connection)
 
     def settle(self) -> None:
         """Make room where there is none, and let in who waits where there is."""
-        over = self._of_user.total() - self.most
+        over = self._of_party.total() - self.most
         if over > 0:
             self._tell()
         for _ in range(min(over, AWAY)):
@@ -241,35 +256,48 @@ class Doors:
             door.admit(self.count <= self.most)
 
     def _send_away(self) -> None:
-        user, _ = self._of_user.most_common(1)[0]
-        guest = max(
-            (each for each in self._places if each.user == user), key=lambda each: len(self._places[each])
-        )
-        door, fd = place = next(iter(self._places[guest]))
-        self._strike(guest, place)
+        ((party, _),) = self._of_party.most_common(1)
+        theirs = (guest for guest in self._of if guest.party == party)
+        guest = max(theirs, key=lambda each: len(self._of[each]))
+        door, fd = connection = next(iter(self._of[guest]))
+        self._strike(guest, connection)
         door.send_away(fd)
 
-    def _strike(self, guest: Guest, place: Place) -> None:
-        places = self._places.get(guest, {})
-        if place in places:
-            del places[place]
-            self._of_user[guest.user] -= 1
-        if not places:
-            self._places.pop(guest, None)
-        if not self._of_user[guest.user]:
-            del self._of_user[guest.user]
+    def _strike(self, guest: Guest, connection: Connection) -> None:
+        """It is about to go, or has gone."""
+        if connection in self._of.get(guest, ()):
+            del self._of[guest][connection]
+            if not self._of[guest]:
+                del self._of[guest]
+            self._of_party[guest.party] -= 1
+            if not self._of_party[guest.party]:
+                del self._of_party[guest.party]
 
     def _tell(self) -> None:
         now = time.monotonic()
         if now - self._told >= QUIET:
             self._told = now
-            ((user, count),) = self._of_user.most_common(1)
+            ((party, count),) = self._of_party.most_common(1)
             logger.warning(
-                "more than %d connections, %d of user %d: who has most loses the oldest",
-                self.most,
-                count,
-                user,
+                "more than %d connections, %d of %s: who has most loses the oldest", self.most, count, party
             )
+
+
+def _came_by(peer: socket.socket, listener: socket.socket) -> bool:
+    """Whether a connection was made where this one listens: at the path or port."""
+    if peer.family != listener.family:
+        return False
+    if peer.family == socket.AF_UNIX:
+        return bool(peer.getsockname() == listener.getsockname())
+    return bool(peer.getsockname()[1] == listener.getsockname()[1])
+
+
+def _guest(peer: socket.socket) -> Guest:
+    """Who has connected. OSError where they have gone."""
+    if peer.family != socket.AF_UNIX:
+        return Guest("tcp", peer.getpeername()[0])
+    pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return Guest(f"uid:{uid}", str(pid))
 
 
 def _listener(path: Path) -> socket.socket:

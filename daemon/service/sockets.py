@@ -8,6 +8,9 @@ import zmq
 HANDSHAKE = 5000
 """Milliseconds that a peer has for the ZeroMQ handshake."""
 
+BACKLOG = 1024
+"""Connections that may wait where we listen, at most."""
+
 HEARTBEAT, HEARTBEAT_TIMEOUT = 10_000, 60_000
 """Milliseconds between two PING (ZMTP 3.1, RFC 37), and until a peer that does not answer is taken for gone.
 After the same time without a word it may take us for gone."""

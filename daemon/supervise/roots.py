@@ -50,8 +50,10 @@ def _below(path: str, directory: str) -> bool:
 
 
 def _name(owner: str) -> str:
-    """An owner's name as a directory."""
+    """An owner's name as a directory; that of a key cannot be a user's."""
     kind, _, name = owner.partition(":")
+    if kind == "key":
+        name = f"key-{name}"
     if kind == "uid":
         with contextlib.suppress(KeyError, ValueError):
             name = pwd.getpwuid(int(name)).pw_name

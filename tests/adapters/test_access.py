@@ -1,4 +1,5 @@
-"""Who may come in: from the address that the kernel vouches for, the domain of the socket, and the groups."""
+"""Who may come in: from the address that the kernel vouches for or the key, the domain of the socket, and the
+groups."""
 
 import grp
 import os
@@ -104,3 +105,46 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_addresses_that_say_nothing(text: str) -> None:
     assert access().connects("control", text) is None
+
+
+ALICE, ROOT = "a" * 40, "r" * 40
+TRUSTED = {ALICE: Who("key:alice", admin=False), ROOT: Who("key:root", admin=True)}
+FAR = ["127.0.0.1", "192.0.2.1", "::1", "fe80::1%eth0", "::ffff:192.0.2.1"]
+
+
+@pytest.fixture
+def trusting() -> Access:
+    made = access()
+    made.trust(TRUSTED)
+    return made
+
+
+@pytest.mark.parametrize("far", FAR)
+def test_a_key_stands_for_somebody(trusting: Access, far: str) -> None:
+    alice, root = TRUSTED.values()
+    for domain, of_alice, of_root in (
+        ("control", alice, root),
+        ("events key:alice", alice, root),
+        ("events key:bob", None, root),
+        ("events", None, root),
+        ("mailbox", None, None),
+        ("reader", None, None),
+        ("", None, None),
+    ):
+        found = [trusting.connects(domain, far, key) for key in (ALICE, ROOT, "m" * 40)]
+        assert found == [of_alice, of_root, None], domain
+
+
+def test_no_key_counts_over_ipc_and_no_address_over_tcp(trusting: Access) -> None:
+    """Neither is the other's, an address that says nothing is nobody's, and our workers have no key."""
+    for domain in ("control", "events", f"events uid:{ME}", "mailbox", "reader"):
+        for near in (address(ME), address(ME, 0, WORKER), "localhost", ""):
+            assert trusting.connects(domain, near, ROOT) is None
+        for far in FAR:
+            assert trusting.connects(domain, far) is None
+
+
+def test_keys_that_are_not_trusted_any_more(trusting: Access) -> None:
+    trusting.trust({ALICE: TRUSTED[ROOT]})
+    assert trusting.connects("control", FAR[0], ALICE) == TRUSTED[ROOT]
+    assert trusting.connects("control", FAR[0], ROOT) is None

@@ -17,6 +17,7 @@ from fetchd.daemon import doctor
 from fetchd.daemon.doctor import Finding, examine
 from fetchd.daemon.service import report
 from fetchd.daemon.service.ballast import Ballast, fitting
+from fetchd.protocol.keys import server_key_file, write_secret
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,3 +192,27 @@ def test_repairs_of_the_database(state: Path) -> None:
     assert messages[3:] == ["last repair: it was damaged"]
     (state / "recovery.json").write_text("[" * 100_000)
     assert len(of("database")) == 3
+
+
+def test_who_may_come_over_tcp(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("tcp").message == "for this machine only: listen is not set"
+    config = state / "fetchd.toml"
+    config.write_text('listen = "tcp://127.0.0.1:0"')
+    monkeypatch.setenv("FETCHD_CONFIG", str(config))
+    (state / "authorized_keys").write_text(f"alice {'a' * 40}\n")
+    told = of("tcp")
+    assert {finding.level for finding in told} == {"ok"}
+    assert "reached from this machine" in told[0].message
+    assert "made at the first start" in told[1].message
+    assert told[2].message == f"{state}/authorized_keys: 1 keys"
+    for anywhere in ("tcp://*:7411", "tcp://[::]:7411", "tcp://192.0.2.1:7411"):
+        monkeypatch.setenv("FETCHD_LISTEN", anywhere)
+        assert of("tcp")[0].message == f"{anywhere} is reached from other machines"
+    pair = write_secret(server_key_file(state))
+    assert pair.public in of("tcp")[1].message
+    server_key_file(state).chmod(0o640)
+    (state / "authorized_keys").chmod(0o620)
+    told = of("tcp")
+    assert [finding.level for finding in told] == ["ok", "fail", "fail"]
+    assert all("others may" in finding.message and finding.advice for finding in told[1:])
+    assert pair.secret not in run().stdout

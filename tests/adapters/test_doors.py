@@ -81,7 +81,8 @@ class House:
         """A door that does not mind who says nothing. An XPUB answers subscriptions."""
         chosen = {zmq.HANDSHAKE_IVL: 0, **{getattr(zmq, name): value for name, value in options.items()}}
         domain = b"events" if kind == zmq.XPUB else b"control"
-        made = self.doors.make(kind, self.path, domain, chosen)
+        made = self.doors.make(kind, domain, chosen)
+        made.listen(self.path)
         self._stack.callback(made.close)
         answer = made.socket.send if kind == zmq.XPUB else lambda _frame: None
         self.loop.add(made.socket, lambda: answer(made.socket.recv(zmq.NOBLOCK)))

@@ -311,10 +311,10 @@ def heard_from(post: Post, door: "zmq.Socket[bytes]", uid: int, *, worker: bool)
     verdicts: list[Who | None] = []
     real = post.access.connects
 
-    def noting(domain: str, address: str) -> Who | None:
+    def noting(domain: str, address: str, key: str) -> Who | None:
         if worker:
             post.workers.add(int(address.split(":")[3]))
-        verdicts.append(real(domain, address))
+        verdicts.append(real(domain, address, key))
         return verdicts[-1]
 
     post.access.connects = noting  # type: ignore[method-assign]

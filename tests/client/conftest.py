@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.tmp import TempDir
@@ -23,7 +24,7 @@ def start_peer(state: Path) -> Iterator[Callable[..., Peer]]:
     """Start scripted daemons, one after another, on one store."""
     store, made = Store(), []
 
-    def start(**options: str) -> Peer:
+    def start(**options: Any) -> Peer:
         made.append(Peer(state, store, **options))
         return made[-1]
 

@@ -22,6 +22,8 @@ from fetchd.protocol.job import TERMINAL, JobError, JobSnapshot, State
 from fetchd.protocol.paths import Endpoint, endpoint_file
 from fetchd.protocol.version import PROTOCOL
 
+from .tcp import Tcp
+
 VERBS: dict[type[control.Verb], State] = {
     control.Cancel: State.CANCELLED, control.Pause: State.PAUSED, control.Resume: State.QUEUED,
     control.Retry: State.QUEUED,
@@ -89,7 +91,9 @@ class Store:
 class Peer:
     """One life of the daemon. Close it; closing breaks the connections as a crash does."""
 
-    def __init__(self, state: Path, store: Store, epoch: str = "e1", name: str = "c") -> None:
+    def __init__(
+        self, state: Path, store: Store, epoch: str = "e1", name: str = "c", tcp: Tcp | None = None
+    ) -> None:
         self.store = store
         self.epoch = epoch
         self.lose: Counter[str] = Counter()  # by request type: how many to ignore
@@ -109,8 +113,14 @@ class Peer:
         for sock in (self._router, self._xpub):
             sock.linger = 0
         self.control, self.events = f"ipc://{state}/{name}", f"ipc://{state}/{name}e"
+        self._tcp = tcp
+        self._zap = self._context.socket(zmq.REP)
+        self._zap.bind("inproc://zeromq.zap.01")
         self._router.bind(self.control)
         self._xpub.bind(self.events)
+        if tcp is not None:
+            tcp.port = tcp.bind(self._router, tcp.port)
+            self.events_port = tcp.bind(self._xpub, "*")
         endpoint = Endpoint(
             pid=os.getpid(), version="0", epoch=epoch, control=self.control, events=self.events
         )
@@ -163,7 +173,7 @@ class Peer:
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        for sock in (self._router, self._xpub, self._wake):
+        for sock in (self._router, self._xpub, self._zap, self._wake):
             poller.register(sock, zmq.POLLIN)
         while not self._stop:
             ready = dict(poller.poll())
@@ -172,6 +182,8 @@ class Peer:
                     os.eventfd_read(self._wake)
                 while self._tasks:
                     self._tasks.pop(0)()
+                if self._zap in ready and self._tcp is not None:
+                    self._zap.send_multipart(self._tcp.judge(self._zap.recv_multipart()))
                 if self._xpub in ready:
                     data = self._xpub.recv()
                     (self.subscriptions.add if data[0] else self.subscriptions.discard)(data[1:])
@@ -180,6 +192,7 @@ class Peer:
                 self._changed.notify_all()
         self._router.close()
         self._xpub.close()
+        self._zap.close(linger=0)
         self._context.term()
 
     def _request(self, identity: bytes, head: bytes, body: bytes) -> None:
@@ -203,10 +216,12 @@ class Peer:
         store = self.store
         match request:
             case control.Hello():
+                host = request.host and (f"[{request.host}]" if ":" in request.host else request.host)
+                events = f"tcp://{host}:{self.events_port}" if host else self.events
                 return control.Welcome(
                     version="0", protocol=PROTOCOL, epoch=self.epoch, lineage=store.lineage,
                     revision=store.revision,
-                    owner="uid:1", pid=os.getpid(), events=self.events, features=[], max_message=1 << 20,
+                    owner="uid:1", pid=os.getpid(), events=events, features=[], max_message=1 << 20,
                     max_items=1000,
                 )  # fmt: skip
             case control.Submit():

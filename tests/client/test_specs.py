@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -33,9 +34,8 @@ def test_options_have_the_names_of_the_specification() -> None:
         "url",
         "cookies",
     }
-    nothing = new_job(
-        "http://h/a", directory="/d", **dict.fromkeys(JobOptions.__annotations__.keys() - {"directory"})
-    )  # type: ignore[misc]
+    unsaid: Any = dict.fromkeys(JobOptions.__annotations__.keys() - {"directory"})
+    nothing = new_job("http://h/a", directory="/d", **unsaid)
     assert nothing.spec == JobSpec(url="http://h/a", directory="/d", umask=current_umask())
 
 

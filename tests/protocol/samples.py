@@ -33,6 +33,7 @@ LINEAGE = "3a7be01f54d2c689"
 REQUEST_BODIES: list[tuple[str, object]] = [
     ("hello", c.Hello(client="example/1.0")),
     ("hello, nothing said", c.Hello()),
+    ("hello, over TCP", c.Hello(client="example/1.0", host="downloads.example.org")),
     ("submit one job", c.Submit(jobs=[c.NewJob(id="import-1", spec=MINIMAL_SPEC)])),
     (
         "submit, every field",
@@ -98,6 +99,22 @@ REPLY_BODIES: list[tuple[str, object]] = [
             owner="uid:1000",
             pid=4242,
             events="ipc:///run/user/1000/fetchd/events",
+            features=[],
+            max_message=1 << 20,
+            max_items=1000,
+        ),
+    ),
+    (
+        "welcome, over TCP",
+        c.Welcome(
+            version="0.1.0",
+            protocol=PROTOCOL,
+            epoch=EPOCH,
+            lineage=LINEAGE,
+            revision=41,
+            owner="key:alice",
+            pid=4242,
+            events="tcp://downloads.example.org:7412",
             features=[],
             max_message=1 << 20,
             max_items=1000,
@@ -264,7 +281,12 @@ REPLY_BODIES: list[tuple[str, object]] = [
             state_dir="/var/lib/fetchd",
             started=TIME,
             draining=False,
-            sockets={"control": "ipc:///run/fetchd/control", "events": "ipc:///run/fetchd/events"},
+            sockets={
+                "control": "ipc:///run/fetchd/control",
+                "events": "tcp://192.0.2.1:7413",
+                "tcp": "tcp://192.0.2.1:7411",
+                "server_key": "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
+            },
             sandbox={"landlock": "abi 7", "seccomp": "filter"},
             workers=[
                 s.WorkerStatus(slot=0, state="busy", pid=4250, job="import-1"),

@@ -170,3 +170,14 @@ def test_as_endpoint(tmp_path: Path) -> None:
     assert paths.as_endpoint("tcp://h:1") == "tcp://h:1"
     assert paths.as_endpoint("/run/c") == "ipc:///run/c"
     assert paths.as_endpoint("c") == f"ipc://{tmp_path}/c"
+
+
+def test_the_configuration_file(tmp_path: Path) -> None:
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "x"), "CONFIGURATION_DIRECTORY": f"{tmp_path}/etc:/none"}
+    usual = paths.config_file({"HOME": "/home/ada", "XDG_CONFIG_HOME": str(tmp_path / "none")})
+    assert usual in {None, Path("/etc/fetchd/fetchd.toml")}
+    for place in (tmp_path / "x" / "fetchd", tmp_path / "etc"):
+        place.mkdir(parents=True)
+        (place / "fetchd.toml").touch()
+        assert paths.config_file(environment) == place / "fetchd.toml"
+    assert paths.config_file({**environment, "FETCHD_CONFIG": "/f"}) == Path("/f")

@@ -75,8 +75,15 @@ RULES = [
     Rule(
         "protocol stands alone",
         ("fetchd.protocol",),
+        but=("fetchd.protocol.keys",),
         ours=frozenset({"fetchd.protocol"}),
         others=frozenset({"msgpack", "msgspec"}),
+    ),
+    Rule(
+        "keys are made by libzmq",
+        ("fetchd.protocol.keys",),
+        ours=frozenset({"fetchd.protocol"}),
+        others=frozenset({"msgspec", "zmq"}),
     ),
     Rule(
         "the client knows only the protocol",
@@ -140,6 +147,7 @@ def test_every_module_is_governed(sources: Sources) -> None:
 BAD = [
     ("fetchd.protocol.x", "import zmq"),
     ("fetchd.protocol.x", "from fetchd.daemon import core"),
+    ("fetchd.protocol.keys", "from fetchd.client import Client"),
     ("fetchd.client.x", "from fetchd.daemon.core import job"),
     ("fetchd.client.x", "import click"),
     ("fetchd.client.x", "def f():\n    from .cli import main"),
