@@ -212,6 +212,23 @@ def test_another_user_is_not_in_the_way(house: House) -> None:
     assert all(map(is_open, [*ours, last]))
 
 
+def test_a_crowd_over_tcp_is_in_nobodys_way(house: House) -> None:
+    """All who come over TCP are one user; the oldest of a host make room for the newest."""
+    door = house.door()
+    ours = [house.guest() for _ in range(MOST // 2 - 1)]
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        where = listener.getsockname()
+        door.bind(listener, f"tcp://127.0.0.1:{where[1]}")
+        far = []
+        for _ in range(2 * MOST):
+            far.append(stack.enter_context(socket.create_connection(where)))
+            house.hears(far[-1].fileno())
+        ours.append(house.full())
+        assert all(map(is_open, ours))
+        assert not is_open(far[0])
+        assert is_open(far[-1])
+
+
 def test_who_waits_comes_in_when_there_is_room(house: House) -> None:
     door = house.door()
     first = house.guest()

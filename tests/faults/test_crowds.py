@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
+from support.keyed import Keyed
 from support.origin import Origin, Resource
 from support.wait import read_line
 
@@ -34,6 +35,29 @@ def test_downloads_beside_a_crowd(
         show(kind, found)
     assert grown(found) < MEMORY
     assert daemon.log().count("who has most loses the oldest") <= 1
+
+
+@pytest.mark.parametrize(("kind", "count"), [("mixed", 3000), ("stranger", 500)])
+def test_downloads_beside_a_crowd_over_tcp(
+    make_daemon: type[DaemonProcess],
+    origin: Origin,
+    downloads: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    count: int,
+) -> None:
+    """A client with a key has its answers, and the log says little."""
+    keyed = Keyed(make_daemon, tmp_path).start()
+    keyed.authorize(keyed.line("honest"))
+    found = run(keyed.daemon, origin, downloads / kind, kind=kind, count=count, files=10, keyed=keyed)
+    with capsys.disabled():
+        print()
+        show(kind, found)
+    assert grown(found) < MEMORY
+    if kind == "stranger":
+        assert "refused: 127.0.0.1 with the key" in keyed.daemon.log()
+    assert len(keyed.daemon.log().splitlines()) < 100
 
 
 @pytest.mark.parametrize("kind", ["silent", "idle"])
