@@ -127,15 +127,16 @@ class Door:
             if fd in self._inside:
                 self._doors.left(self._inside.pop(fd), (self, fd))
             if event == zmq.EVENT_ACCEPTED:
-                self._places[endpoint.partition(b":")[0]].tried = True
+                if (place := self._places.get(endpoint.partition(b":")[0])) is not None:
+                    place.tried = True
                 self._inside[fd] = self._look(fd)
                 self._doors.came(self._inside[fd], (self, fd))
         self._doors.settle()
 
     def look(self) -> None:
-        """End connections whose buffers have been full since the last look, and nothing of them was read.
+        """End connections in whose buffers there is as much as at the last look: they are not read any more.
 
-        libzmq would not notice: its PING waits behind what cannot be written.
+        libzmq would not notice where they are full: its PING waits behind what cannot be written.
         """
         unread = {fd: count for fd in self._inside if (count := _unread(fd)) > FULL}
         for fd, count in unread.items():
