@@ -9,10 +9,11 @@ from pathlib import Path
 from .config import Config, groups, modes
 from .events.outlet import Outlet
 from .events.publisher import Publisher
-from .router.access import Access
+from .router.access import Access, Who
 from .router.control import Control
 from .router.keyring import Keyring
 from .router.loop import Loop
+from .router.waits import Waits
 from .service.sharing import Sharing
 from .supervise.modes import BY_UMASK, Modes
 from .supervise.roots import Roots
@@ -31,7 +32,10 @@ class Admission:
         loop: Loop,
         roots: Roots,
         keyring: Keyring | None,
+        waits: Waits,
     ) -> None:
+        self._publisher = publisher
+        self._waits = waits
         self._roots = roots
         self.modes = BY_UMASK
         self._access = access
@@ -39,7 +43,7 @@ class Admission:
         self._loop = loop
         self._keyring = keyring
         if keyring is not None:
-            keyring.revoked = publisher.drop
+            keyring.revoked = self._revoked
         sharing.add(control.path)
         sharing.add(publisher.path)
         publisher.opened, publisher.closed = self._opened, self._closed
@@ -54,6 +58,11 @@ class Admission:
             self._keyring.read()
         self._roots.limit(config.roots)
         self.modes = Modes(*modes(config))
+
+    def _revoked(self, lost: frozenset[Who]) -> None:
+        """Keys have been revoked: what they listen to ends, and all who wait ask anew, these in vain."""
+        self._publisher.drop(lost)
+        self._waits.end_all()
 
     def _opened(self, outlet: Outlet, take: Callable[[], None]) -> None:
         self._loop.add(outlet.socket, take)

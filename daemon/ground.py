@@ -140,7 +140,7 @@ class Ground:
         self.roots = Roots(self.state, runtime)
         self.admission = Admission(
             access=self.access, runtime=runtime, control=self.control, publisher=self.publisher,
-            loop=self.loop, roots=self.roots, keyring=self.keyring,
+            loop=self.loop, roots=self.roots, keyring=self.keyring, waits=self.waits,
         )  # fmt: skip
         self.admission.admit(self.config)
         self.sources = Sources(

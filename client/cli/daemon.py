@@ -149,6 +149,8 @@ def status_lines(status: DaemonStatus) -> list[tuple[str, str]]:
         ("loop p99", f"{status.loop_p99 * 1000:.1f} ms"),
     ]
     lines += [("worker", worker) for worker in workers]
+    if status.keys_trouble is not None:
+        lines.append(("keys", f"not in force: {text.clean(status.keys_trouble)}"))
     for held in status.held:
         what = "everything" if held.kind == "daemon" else f"{held.kind} {held.name}"
         why = f": {held.detail}" if held.detail else ""

@@ -61,7 +61,7 @@ class Waits:
             wait.changed[job_id] = None
 
     def end_all(self) -> None:
-        """Answer everybody: the daemon stops."""
+        """Answer everybody: the daemon stops, or it is to be seen who may still ask."""
         for waits in list(self._by_job.values()):
             for wait in list(waits):
                 self._end(wait)

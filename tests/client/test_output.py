@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from fetchd.client.cli import daemon, exits, output
@@ -46,6 +47,13 @@ def test_status_json_has_the_promised_fields() -> None:
     assert set(STATUS_FIELDS.split(", ")) <= set(fields)
     assert {"slot", "pid", "job"} <= set(fields["workers"][0])
     assert fields["held"][0]["since"] == "2026-11-20T16:00:00.000000Z"
+
+
+def test_the_status_tells_what_is_wrong_with_the_keys() -> None:
+    assert "keys" not in dict(daemon.status_lines(daemon_status()))
+    troubled = msgspec.structs.replace(daemon_status(), keys_trouble="/etc/x: line 3\x1b[2J")
+    assert dict(daemon.status_lines(troubled))["keys"].startswith("not in force: /etc/x: line 3")
+    assert "\x1b" not in dict(daemon.status_lines(troubled))["keys"]
 
 
 def test_the_status_tells_what_is_held() -> None:

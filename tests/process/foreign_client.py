@@ -1,7 +1,8 @@
 """A client written from protocol/SPEC.md alone: pyzmq, msgpack and the standard library, nothing of fetchd.
 
 `foreign_client.py URL DIRECTORY [ID]` with FETCHD_STATE_DIR in the environment downloads one file and prints
-a line for everything it learns:
+a line for everything it learns. With FETCHD_SOCKET, `tcp://HOST:PORT`, it goes there (2.4); FETCHD_SERVER_KEY
+is then the daemon's public key, and FETCHD_KEY a file with the secret one of this client. It prints:
 
     hello OWNER REVISION
     accepted ID STATE new|duplicate
@@ -47,6 +48,8 @@ def say(*words: object) -> None:
 
 def find_daemon() -> str:
     """The control endpoint of a daemon that listens (2.2)."""
+    if far := os.environ.get("FETCHD_SOCKET"):
+        return far
     try:
         found = json.loads((Path(os.environ["FETCHD_STATE_DIR"]) / "endpoint.json").read_bytes())
         control = str(found["control"])
@@ -155,7 +158,10 @@ class ForeignClient:
 
     def download(self, url: str, directory: str) -> bool:
         """Whether the file was delivered."""
-        welcome = self.call("hello", {"client": "foreign/1.0"})
+        hello = {"client": "foreign/1.0"}
+        if far := os.environ.get("FETCHD_SOCKET"):
+            hello["host"] = far.removeprefix("tcp://").rpartition(":")[0]
+        welcome = self.call("hello", hello)
         say("hello", welcome["owner"], welcome["revision"])
         self.subscribe(welcome["events"])
         spec = {"url": url, "directory": directory}
@@ -191,6 +197,11 @@ class ForeignClient:
         made = self.context.socket(kind)
         made.setsockopt(zmq.LINGER, 0)
         made.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+        if "FETCHD_SOCKET" in os.environ:
+            secret = Path(os.environ["FETCHD_KEY"]).read_bytes().strip()
+            made.setsockopt(zmq.CURVE_SERVERKEY, os.environb[b"FETCHD_SERVER_KEY"])
+            made.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret))
+            made.setsockopt(zmq.CURVE_SECRETKEY, secret)
         return made
 
 

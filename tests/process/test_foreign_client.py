@@ -3,17 +3,20 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 import pytest
+from support.cli import Fetchd
 from support.content import sha256_file, sha256_of
 from support.daemon import DaemonProcess
 from support.exchange import Resource
 from support.origin import Origin
 from support.tmp import TempDir
 from support.wait import Deadline, read_line
+
+from fetchd.protocol import keys
 
 PROGRAM = Path(__file__).with_name("foreign_client.py")
 SIZE = 3_000_000
@@ -24,11 +27,11 @@ Run = Callable[..., "Foreign"]
 class Foreign:
     """A running foreign client and what it has printed."""
 
-    def __init__(self, state: Path, *args: str) -> None:
+    def __init__(self, env: Mapping[str, str], *args: str) -> None:
         self.lines: list[list[str]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-I", str(PROGRAM), *args],
-            env={"FETCHD_STATE_DIR": str(state)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0,
+            env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0,
         )  # fmt: skip
 
     @property
@@ -67,8 +70,8 @@ class Foreign:
 def run() -> Iterator[Run]:
     started: list[Foreign] = []
 
-    def start(state: Path, *args: str | Path) -> Foreign:
-        started.append(Foreign(state, *map(str, args)))
+    def start(state: Path, *args: str | Path, env: Mapping[str, str] | None = None) -> Foreign:
+        started.append(Foreign(env or {"FETCHD_STATE_DIR": str(state)}, *map(str, args)))
         return started[-1]
 
     yield start
@@ -146,3 +149,27 @@ def test_a_restart_of_the_daemon_in_between(
     gate.open()
     assert client.finish(60) == 0
     assert sha256_file(downloads / "a.bin") == sha256_of(SIZE)
+
+
+def test_over_tcp(
+    run: Run, make_daemon: Callable[..., DaemonProcess], origin: Origin, downloads: Path
+) -> None:
+    with TempDir() as home:
+        daemon = make_daemon({"FETCHD_LISTEN": "tcp://127.0.0.1:0", "XDG_CONFIG_HOME": str(home)}).start()
+        with daemon.client() as client:
+            there = client.status().sockets
+        pair = keys.write_secret(home / "foreign.key")
+        far = {
+            "FETCHD_SOCKET": there["tcp"], "FETCHD_SERVER_KEY": there["server_key"],
+            "FETCHD_KEY": str(home / "foreign.key"),
+        }  # fmt: skip
+        authorize = Fetchd(daemon.env, home)("keys", "authorize", "far", pair.public)
+        assert authorize.code == 0, authorize
+        gate = origin.gate()
+        url = origin.add("/a.bin", Resource(size=SIZE), "hold", after=SIZE // 2, gate=gate)
+        client_there = run(daemon.state, url, downloads, "foreign-1", env=far)
+        client_there.read_until("progress")
+        gate.open()
+        assert client_there.finish() == 0
+        assert client_there.said("hello")[0][0] == "key:far"
+        assert sha256_file(downloads / "a.bin") == sha256_of(SIZE)

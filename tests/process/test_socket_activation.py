@@ -5,6 +5,7 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from support.daemon import DaemonProcess, StartError
@@ -58,6 +59,22 @@ def test_clients_may_come_before_the_daemon(
         for child in daemon_made.children():
             held = [os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")]
             assert f"socket:[{os.fstat(given.fileno()).st_ino}]" not in held
+
+
+def test_tcp_is_listened_at_beside_it(daemon_made: DaemonProcess) -> None:
+    daemon_made.env |= {"FETCHD_LISTEN": "tcp://127.0.0.1:0", "XDG_CONFIG_HOME": str(daemon_made.root)}
+    with socket.socket(socket.AF_UNIX) as given:
+        path = listen(daemon_made, given, "control")
+        give(daemon_made, given)
+        daemon_made.start()
+        with Client(socket=path) as client:
+            place = urlsplit(client.status().sockets["tcp"])
+        with socket.create_connection((place.hostname, place.port), 10) as peer:
+            assert peer.recv(1) == b"\xff", "the greeting of ZeroMQ"
+        daemon_made.terminate()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((place.hostname, place.port), 10)
+        assert path.exists()
 
 
 def test_descriptors_of_another_process_are_left_alone(daemon_made: DaemonProcess) -> None:
