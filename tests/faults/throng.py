@@ -3,8 +3,8 @@
 throng.py KIND ENDPOINT COUNT [SERVERKEY]
 
 Makes so many connections one after the other, as fast as they are taken, and says `there`. It keeps them;
-what is ended from the other side stays so. Of kind `fleeting` each is closed when it is made, for ever. Of
-kind `stranger` they are real ones (CURVE) with keys that nobody knows.
+what is ended from the other side stays so. Of kind `fleeting` one after the other comes and goes, for ever.
+Of kind `stranger` they are real ones (CURVE) with keys that nobody knows.
 """
 
 import os
@@ -79,10 +79,8 @@ def main(kind: str, endpoint: str, count: str, server_key: str = "") -> None:
         strangers(endpoint, int(count), server_key)
         return
     kept = []
-    for _ in range(int(count)):
+    for _ in range(0 if kind == "fleeting" else int(count)):
         kept.append(one(endpoint, SAYS[kind]()))
-        if kind == "fleeting":
-            kept.pop().close()
     print("there", flush=True)
     while kind == "fleeting":
         one(endpoint, SAYS[kind]()).close()
