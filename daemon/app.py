@@ -6,7 +6,6 @@ workspaces home, bind, fork server, READY. At the end the same backwards.
 
 import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from fetchd.protocol.job import State
 from fetchd.protocol.paths import Endpoint
 from fetchd.protocol.version import __version__
 
-from .config import IN_FORCE, ConfigError, check_limits, core_settings, network
+from .config import IN_FORCE, ConfigError, check_limits, core_settings, network, room_for_clients
 from .ground import Ground
 from .housekeeping import Housekeeping
 from .keeping import Keeper
@@ -31,7 +30,7 @@ from .router.engine import Engine
 from .router.growth import LETTING_GO, give_back
 from .router.loop import boot_time
 from .router.requests import Requests
-from .service.host import write_endpoint
+from .service.host import open_files, write_endpoint
 from .store.database import Database
 from .store.schema import DamagedError
 from .supervise.assignment import Settings as CrewSettings
@@ -259,6 +258,7 @@ class App(Ground):
         loop.every(USAGE_PERIOD, self.usage.look)
         loop.every(USAGE_PERIOD, self.mailboxes.growth.look)
         loop.every(MINUTE, self.housekeeping.do)
+        loop.every(MINUTE, self.doors.look)
         if self.notifier.watchdog is not None:
             loop.every(int(self.notifier.watchdog * 1e6 / 2), self.notifier.alive)
 
@@ -323,7 +323,7 @@ class App(Ground):
     def _configure(self) -> Reloaded:
         """Other settings from now on, or `ConfigError`."""
         fresh = self.reread()
-        check_limits(fresh, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        check_limits(fresh, open_files())
         self.ca_bundle(fresh)
         self.admission.admit(fresh)
         changed = [key for key in IN_FORCE if getattr(fresh, key) != getattr(self.config, key)]
@@ -331,6 +331,7 @@ class App(Ground):
         logging.getLogger().setLevel(fresh.log_level.upper())
         self.crew.settings = self._crew_settings()
         self.space.min_free = fresh.min_free
+        self.doors.most = room_for_clients(fresh, open_files())
         self.mailboxes.hang_timeout = int(fresh.hang_timeout * 1e6)
         if "backup_interval" in changed:
             self.keeper.configure(fresh.backup_interval)

@@ -267,6 +267,9 @@ DESCRIPTORS = 200
 PER_WORKER = 8
 """Descriptors that the supervisor needs in any case, and for each worker."""
 
+FEWEST_CLIENTS, MOST_CLIENTS = 20, 2000
+"""Connections that clients may have in any case, and at most: each takes up to 50 KiB of memory."""
+
 
 TASKS = 64
 TASKS_PER_WORKER = MAX_SEGMENTS + 8
@@ -288,6 +291,12 @@ def check_limits(config: Config, open_files: int) -> None:
     most = (open_files - DESCRIPTORS) // PER_WORKER
     if config.workers > most:
         raise ConfigError(f"workers: {open_files} open files are enough for {max(0, most)} workers")
+
+
+def room_for_clients(config: Config, open_files: int) -> int:
+    """How many connections clients may have: a quarter of what is left, since they are counted afterwards."""
+    left = open_files - DESCRIPTORS - PER_WORKER * config.workers
+    return min(MOST_CLIENTS, max(FEWEST_CLIENTS, left // 4))
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config:

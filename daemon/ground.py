@@ -18,7 +18,7 @@ import zmq
 from fetchd.protocol.journal import boot_id
 
 from .admission import Admission
-from .config import Config
+from .config import Config, room_for_clients
 from .events.publisher import Publisher
 from .router.access import Access
 from .router.control import Control
@@ -31,8 +31,9 @@ from .router.zap import Authorizer
 from .sandbox import room
 from .service import child, entry, listening
 from .service.ballast import Ballast, fitting
+from .service.doors import Doors
 from .service.floors import too_old
-from .service.host import StartError, prepare_runtime, raise_open_files
+from .service.host import StartError, open_files, prepare_runtime, raise_open_files
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
@@ -52,6 +53,8 @@ logger = logging.getLogger("fetchd")
 
 PRELOAD = (entry.WORKER, entry.READER, entry.BACKUP, "fetchd.daemon.service.warm")
 CHILDREN_DEADLINE = 5.0
+SOCKETS = 2048
+"""ZeroMQ sockets: one for each worker, three for each owner who listens to events."""
 
 
 class Ground:
@@ -118,22 +121,25 @@ class Ground:
         )
         self.workspaces = Workspaces(self.boot, self.areas.check, self.space.fit)
         self.context: zmq.Context[Any] = zmq.Context()
+        self.context.set(zmq.MAX_SOCKETS, SOCKETS)
         keep(self.context.destroy)
         self.loop = Loop()
         self.waits = Waits(self.loop)
         self.mailboxes = Mailboxes(self.context, self.loop, runtime)
         keep(self.mailboxes.close_all)
         self.access = Access(lambda pid: pid in self.crew.pids().values())
+        self.doors = Doors(self.context, self.loop, runtime, room_for_clients(self.config, open_files()))
+        keep(self.doors.close)
         self.authorizer = Authorizer(self.context, self.access)
         keep(self.authorizer.close)
         lineage = database.identity("lineage", 8).hex()
         self.tcp, self.keyring = self._listen()
         self.control = Control(
-            self.context, control, self.access, epoch=self.epoch, lineage=lineage,
+            self.doors, control, self.access, epoch=self.epoch, lineage=lineage,
             passed=passed.get(control), tcp=self.tcp,
         )  # fmt: skip
         keep(self.control.close)
-        self.publisher = Publisher(self.context, events, self.epoch, passed.get(events), self.tcp)
+        self.publisher = Publisher(self.doors, events, self.epoch, passed.get(events), self.tcp)
         keep(self.publisher.close)
         self.roots = Roots(self.state, runtime)
         self.admission = Admission(

@@ -1,13 +1,13 @@
 """One events socket: of an owner, or of the admins, who hear everything. Never waits for a subscriber."""
 
-import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import zmq
 
 from fetchd.daemon.service import sockets
+from fetchd.daemon.service.doors import Doors
 from fetchd.daemon.service.tcp import Tcp
 
 AT_ONCE = 200
@@ -21,17 +21,12 @@ class Outlet:
     """An XPUB at an ipc path. `owner` None: for admins, or of a private daemon; `passed`: a socket that
     listens already."""
 
-    def __init__(
-        self, context: "zmq.Context[Any]", path: Path | None, owner: str | None, passed: int | None = None
-    ) -> None:
-        self._context = context
+    def __init__(self, doors: Doors, path: Path | None, owner: str | None, passed: int | None = None) -> None:
+        self._doors = doors
         self._passed = passed is not None
-        self._listening = passed
-        if path is not None and passed is None:
-            self._listening = sockets.listen(path)
-        if self._listening is not None:
-            # for a moment two sockets may accept at it
-            os.set_blocking(self._listening, False)
+        self._listener: socket.socket | None = None
+        if path is not None:
+            self._listener = sockets.listener(path) if passed is None else socket.socket(fileno=passed)
         self.path = path
         self.owner = owner
         self._open()
@@ -41,18 +36,23 @@ class Outlet:
         # a plain XPUB would tell of the first of several equal subscriptions only
         options = {zmq.XPUB_VERBOSE: 1, zmq.SNDHWM: QUEUE, zmq.MAXMSGSIZE: 4096}
         domain = b"events" if self.owner is None else f"events {self.owner}".encode()
-        listening = None if self._listening is None else os.dup(self._listening)
-        self.socket = sockets.public(self._context, zmq.XPUB, self.path, domain, options, listening)
+        self._door = self._doors.make(zmq.XPUB, domain, options)
+        self.socket = self._door.socket
+        self._bind()
+
+    def _bind(self) -> None:
+        assert self._listener is not None
+        self._door.bind(self._listener, self.endpoint)
 
     def reopen(self) -> None:
-        """Drop everybody: who still may comes again by itself."""
-        self.socket.close(0)
+        """Drop everybody: who still may comes again by itself, since the place stays."""
+        self._door.close()
         self._open()
 
     def close(self) -> None:
-        self.socket.close(0)
-        if self._listening is not None:
-            os.close(self._listening)
+        self._door.close()
+        if self._listener is not None:
+            self._listener.close()
         if self.path is not None and not self._passed:  # else the service manager goes on listening there
             self.path.unlink(missing_ok=True)
 
@@ -96,14 +96,13 @@ class Outlet:
 class FarOutlet(Outlet):
     """The same at a TCP port of its own. FetchdError `busy` where none is free."""
 
-    def __init__(self, context: "zmq.Context[Any]", tcp: Tcp, owner: str | None) -> None:
+    def __init__(self, doors: Doors, tcp: Tcp, owner: str | None) -> None:
         self._tcp = tcp
         self._port = tcp.another()
-        super().__init__(context, None, owner)
+        super().__init__(doors, None, owner)
 
-    def _open(self) -> None:
-        super()._open()
-        self._tcp.bind(self.socket, self._port)
+    def _bind(self) -> None:
+        self._tcp.bind(self._door, self._port)
 
     def close(self) -> None:
         super().close()

@@ -14,12 +14,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import zmq
 from msgspec import Struct
 
 from fetchd.daemon.core.commands import Event, Progress
 from fetchd.daemon.core.rights import Asker, has_key, in_scope, scope
 from fetchd.daemon.core.view import eta
+from fetchd.daemon.service.doors import Doors
 from fetchd.daemon.service.tcp import Tcp
 from fetchd.protocol import events
 from fetchd.protocol.codec import encode
@@ -59,20 +59,15 @@ class Publisher:
     that is opened anew."""
 
     def __init__(
-        self,
-        context: "zmq.Context[Any]",
-        path: Path,
-        epoch: str,
-        passed: int | None = None,
-        tcp: Tcp | None = None,
+        self, doors: Doors, path: Path, epoch: str, passed: int | None = None, tcp: Tcp | None = None
     ) -> None:
-        self._context = context
+        self._doors = doors
         self._tcp = tcp
         self._epoch = epoch
         self._last: OrderedDict[str, _Last] = OrderedDict()
         self._highest_forgotten = 0
         self._numbers = count(1)
-        self._everything = Outlet(context, path, None, passed)
+        self._everything = Outlet(doors, path, None, passed)
         self._of: dict[str | None, Outlet] = {}
         self.endpoint = self._everything.endpoint
         self.path = path
@@ -102,8 +97,8 @@ class Publisher:
     def _made(self, owner: str | None, *, far: bool) -> Outlet:
         if far:
             assert self._tcp is not None
-            return FarOutlet(self._context, self._tcp, owner)
-        return Outlet(self._context, self.path.with_name(f"{self.path.name}-{next(self._numbers)}"), owner)
+            return FarOutlet(self._doors, self._tcp, owner)
+        return Outlet(self._doors, self.path.with_name(f"{self.path.name}-{next(self._numbers)}"), owner)
 
     def drop(self, lost: Iterable[Asker]) -> None:
         """These have come in by keys that do not stand for them any more: nothing more is sent to them.
@@ -240,7 +235,7 @@ class Publisher:
         return (self._everything, *self._of.values())
 
     def _make_room(self) -> None:
-        if len(self._of) < MOST:
+        if len(self._of) < min(MOST, self._doors.most // 10):  # each takes five descriptors
             return
         idle = next((name for name, outlet in self._of.items() if not (outlet.heard or outlet.news)), None)
         if idle is None:

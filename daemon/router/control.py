@@ -13,7 +13,7 @@ import zmq
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fetchd.daemon.service import sockets
+from fetchd.daemon.service.doors import Doors
 from fetchd.daemon.service.tcp import Tcp
 from fetchd.protocol.codec import MAX_MESSAGE, decode, encode
 from fetchd.protocol.control import REQUESTS, ErrorBody, ReplyHeader, RequestHeader
@@ -52,7 +52,7 @@ class Control:
 
     def __init__(
         self,
-        context: "zmq.Context[Any]",
+        doors: Doors,
         path: Path,
         access: Access,
         *,
@@ -62,11 +62,9 @@ class Control:
         tcp: Tcp | None = None,
     ) -> None:
         self._access = access
-        self._passed = passed
         self._epoch = epoch
         self.lineage = lineage
         self.path = path
-        self.endpoint = f"ipc://{path}"
         self.handlers: dict[str, Handler] = {}
         options = {
             zmq.ROUTER_MANDATORY: 1,
@@ -74,14 +72,14 @@ class Control:
             zmq.SNDHWM: 1000,
             zmq.RCVHWM: 1000,
         }
-        self.socket = sockets.public(context, zmq.ROUTER, path, b"control", options, passed)
+        self._door = doors.make(zmq.ROUTER, b"control", options)
+        self.socket = self._door.socket
+        self.endpoint = self._door.listen(path, passed)
         if tcp is not None:
-            tcp.bind(self.socket, tcp.control)
+            tcp.bind(self._door, tcp.control)
 
     def close(self) -> None:
-        self.socket.close(0)
-        if self._passed is None:  # else the service manager goes on listening there
-            self.path.unlink(missing_ok=True)
+        self._door.close()
 
     def take(self) -> None:
         """Handle the requests that are there, up to a bound so that others get their turn."""

@@ -25,6 +25,11 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def open_files() -> int:
+    """How many descriptors we may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def prepare_runtime(state: Path, keep: Collection[Path] = ()) -> Path:
     """The directory of the sockets, ours alone; sockets of an earlier life are removed, but for `keep`."""
     runtime = runtime_dir(state)

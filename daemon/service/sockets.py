@@ -1,6 +1,5 @@
 """The sockets that clients reach: bounded in every direction, and authorised by the one ZAP handler."""
 
-import os
 import socket as system
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,40 +11,34 @@ HANDSHAKE = 5000
 """Milliseconds that a peer has for the ZeroMQ handshake."""
 
 BACKLOG = 1024
+"""Connections that may wait where we listen, at most."""
+
+HEARTBEAT, HEARTBEAT_TIMEOUT = 10_000, 60_000
+"""Milliseconds between two PING (ZMTP 3.1, RFC 37), and until a peer that does not answer is taken for gone.
+After the same time without a word it may take us for gone."""
 
 
-def public(
-    context: "zmq.Context[Any]",
-    kind: int,
-    path: Path | None,
-    domain: bytes,
-    options: Mapping[Any, int],
-    passed: int | None = None,
-) -> Any:
-    """A socket under a ZAP domain, with what is special to it in `options`, bound at an ipc path if any.
-
-    `passed` is a descriptor that listens at the path already.
-    """
+def public(context: "zmq.Context[Any]", kind: int, domain: bytes, options: Mapping[Any, int]) -> Any:
+    """A socket under a ZAP domain, not bound yet, with what is special to it in `options`."""
     socket = context.socket(kind)
     for option, value in {
         zmq.LINGER: 0,
         zmq.HANDSHAKE_IVL: HANDSHAKE,
-        zmq.BACKLOG: BACKLOG,
+        zmq.HEARTBEAT_IVL: HEARTBEAT,
+        zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT,
+        zmq.HEARTBEAT_TTL: HEARTBEAT_TIMEOUT,
+        zmq.TCP_MAXRT: HEARTBEAT_TIMEOUT,
         **options,
     }.items():
         socket.setsockopt(option, value)
     socket.setsockopt(zmq.ZAP_DOMAIN, domain)
-    if passed is not None:
-        socket.setsockopt(zmq.USE_FD, passed)
-    if path is not None:
-        socket.bind(f"ipc://{path}")
     return socket
 
 
-def listen(path: Path) -> int:
-    """A descriptor that listens at a path, for our user alone."""
-    with system.socket(system.AF_UNIX) as made:
-        made.bind(os.fspath(path))
-        path.chmod(0o700)
-        made.listen(BACKLOG)
-        return made.detach()
+def listener(path: Path) -> system.socket:
+    """A socket for us alone that is to listen at a path; who listened there before is forgotten."""
+    path.unlink(missing_ok=True)
+    made = system.socket(system.AF_UNIX)
+    made.bind(str(path))
+    path.chmod(0o600)
+    return made

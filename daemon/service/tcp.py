@@ -1,6 +1,6 @@
 """Where other machines reach the daemon: TCP ports at which CURVE alone is spoken, all with the same key.
 
-The ports are ours and lent to libzmq, so that a socket can be made anew while its port stays where it is.
+The ports are ours and the doors' to lend, so that a socket can be made anew while its port stays where it is.
 """
 
 import ipaddress
@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import zmq
 
@@ -23,6 +23,7 @@ from fetchd.protocol.keys import (
     write_secret,
 )
 
+from .doors import Door
 from .host import StartError
 from .sockets import BACKLOG
 
@@ -59,11 +60,10 @@ class Port:
     def __init__(self, host: str, number: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         both = host == "::" and socket.has_dualstack_ipv6()
-        self._socket = socket.create_server(
+        self.listener = socket.create_server(
             (host, number), family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
-        self._socket.setblocking(False)
-        self.number: int = self._socket.getsockname()[1]
+        self.number: int = self.listener.getsockname()[1]
         self.endpoint = f"tcp://{_bracketed(host)}:{self.number}"
 
     def at(self, host: str | None) -> str:
@@ -71,12 +71,8 @@ class Port:
         named = None if host is None else _plain(host)
         return self.endpoint if named is None else f"tcp://{named}:{self.number}"
 
-    def lend(self) -> int:
-        """A descriptor of it, for libzmq to close."""
-        return os.dup(self._socket.fileno())
-
     def close(self) -> None:
-        self._socket.close()
+        self.listener.close()
 
 
 class Tcp:
@@ -107,18 +103,17 @@ class Tcp:
                 continue
         raise FetchdError(Code.BUSY, "no port is free for events", retry_after=60.0)
 
-    def bind(self, bound: Any, port: Port) -> None:
-        """Bind a ZeroMQ socket at a port, where it asks for CURVE. libzmq goes by the options of the moment,
-        so a socket may be bound elsewhere before, without."""
+    def bind(self, door: Door, port: Port) -> None:
+        """Let those in who come to a port and have a key (CURVE). libzmq goes by the options of the moment,
+        so a door may be bound elsewhere before, without."""
         for option, value in (
             (zmq.CURVE_SERVER, 1),
             (zmq.CURVE_SECRETKEY, self._key.secret.encode()),
             (zmq.ZAP_ENFORCE_DOMAIN, 1),
             (zmq.IPV6, 1),
-            (zmq.USE_FD, port.lend()),
         ):
-            bound.setsockopt(option, value)
-        bound.bind(port.endpoint)
+            door.socket.setsockopt(option, value)
+        door.bind(port.listener, port.endpoint)
 
     def close(self) -> None:
         """Close the port of control; the others belong to who has asked for them."""

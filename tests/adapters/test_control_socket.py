@@ -10,7 +10,9 @@ import zmq
 
 from fetchd.daemon.router.access import Access
 from fetchd.daemon.router.control import Caller, Control
+from fetchd.daemon.router.loop import Loop
 from fetchd.daemon.router.zap import Authorizer
+from fetchd.daemon.service.doors import Doors
 from fetchd.protocol.codec import MAX_MESSAGE, encode
 from fetchd.protocol.control import Done, ErrorBody, Hello, RequestHeader
 from fetchd.protocol.errors import Code, FetchdError
@@ -27,7 +29,8 @@ class Desk:
         self.context: zmq.Context[Any] = zmq.Context()
         access = Access(lambda _pid: False)
         self.authorizer = Authorizer(self.context, access)
-        self.control = Control(self.context, directory / "control", access, epoch="e", lineage="l")
+        self.doors = Doors(self.context, Loop(), directory, 1000)
+        self.control = Control(self.doors, directory / "control", access, epoch="e", lineage="l")
         self.client: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         self.client.setsockopt(zmq.LINGER, 0)
         self.client.connect(self.control.endpoint)
@@ -58,6 +61,7 @@ class Desk:
     def close(self) -> None:
         self.client.close(0)
         self.control.close()
+        self.doors.close()
         self.authorizer.close()
         self.context.destroy(0)
 

@@ -20,7 +20,9 @@ from fetchd.daemon.events import publisher as module
 from fetchd.daemon.events.outlet import Outlet
 from fetchd.daemon.events.publisher import Publisher
 from fetchd.daemon.router.access import Access, Who
+from fetchd.daemon.router.loop import Loop
 from fetchd.daemon.router.zap import Authorizer
+from fetchd.daemon.service.doors import Doors
 from fetchd.protocol.codec import encode
 from fetchd.protocol.errors import FetchdError
 from fetchd.protocol.events import Metrics, WorkerUsage
@@ -36,7 +38,8 @@ class Stage:
     def __init__(self, directory: Path) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
         self.authorizer = Authorizer(self.context, Access(lambda _pid: False))
-        self.publisher = Publisher(self.context, directory / "events", "epoch")
+        self.doors = Doors(self.context, Loop(), directory, 1000)
+        self.publisher = Publisher(self.doors, directory / "events", "epoch")
         self.outlets: dict[str, tuple[Outlet, Callable[[], None]]] = {}
         self.publisher.opened = lambda made, take: self.outlets.update({made.endpoint: (made, take)})
         self.publisher.closed = lambda gone: self.outlets.pop(gone.endpoint, None) and None
@@ -97,6 +100,7 @@ class Stage:
         for socket in self.subscribers:
             socket.close(0)
         self.publisher.close()
+        self.doors.close()
         self.authorizer.close()
         self.context.destroy(0)
 
