@@ -132,6 +132,13 @@ def test_where_the_service_may_write() -> None:
             destinations(Config(roots=(bad,)))
 
 
+def test_a_root_that_leads_to_what_is_hidden(monkeypatch: pytest.MonkeyPatch, downloads: Path) -> None:
+    monkeypatch.setattr("fetchd.daemon.install.HIDDEN", {str(downloads / "home"): "ProtectHome"})
+    (downloads / "data").symlink_to(downloads / "home" / "data")
+    with pytest.raises(UnitError, match="ProtectHome"):
+        destinations(Config(roots=(f"{downloads}/data/{{user}}",)))
+
+
 def test_usage_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert run(install, Options(system=True)) == 1
