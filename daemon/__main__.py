@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         whose = verb.add_mutually_exclusive_group()
         whose.add_argument("--system", action="store_true", help="for all users; default for root")
         whose.add_argument("--user", action="store_true", help="for yourself; default for others")
-        verb.add_argument("--prefix", type=Path, help="below this directory, as for a package")
+        verb.add_argument("--prefix", help="below this directory, as for a package")
         verb.add_argument("--dry-run", action="store_true", help="only print it")
         verb.add_argument("--force", action="store_true", help="also files that were edited by hand")
         verb.add_argument("--now", action="store_true", help="start, or stop, the service as well")
@@ -62,7 +62,7 @@ def _install(options: argparse.Namespace) -> int:
 
     asked = Options(
         system=options.system or (os.geteuid() == 0 and not options.user),
-        prefix=options.prefix,
+        prefix=Path(options.prefix) if options.prefix else None,
         dry_run=options.dry_run,
         force=options.force,
         now=options.now,

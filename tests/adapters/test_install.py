@@ -162,9 +162,10 @@ def test_only_what_is_there_is_fitted() -> None:
         fitted(text, {"Nonsense": "1"})
 
 
-def test_the_command_prints_and_changes_nothing(home: Path) -> None:
+@pytest.mark.parametrize("prefix", [[], ["--prefix", ""]])
+def test_the_command_prints_and_changes_nothing(home: Path, prefix: list[str]) -> None:
     environment = {**os.environ, "HOME": str(home)}
-    command = [*COMMAND, "daemon", "install", "--user", "--dry-run"]
+    command = [*COMMAND, "daemon", "install", "--user", "--dry-run", *prefix]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"# {home}/.config/systemd/user/fetchd.service\n# Written by fetchd")
