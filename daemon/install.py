@@ -168,7 +168,7 @@ def _locked_in(config: Config) -> dict[str, str]:
 
 def destinations(config: Config) -> list[Path]:
     """The directories that all downloads are below. `UnitError` for what is not for the service to write."""
-    found = [Path(ROOTS)]
+    found, programs = [Path(ROOTS)], [Path("/usr"), *_installed()]
     for root in config.roots:
         parts = Path(os.path.normpath(root)).parts
         path = Path(*takewhile(lambda part: "{user}" not in part, parts))
@@ -176,6 +176,8 @@ def destinations(config: Config) -> list[Path]:
             raise UnitError(
                 f"roots: {root} would let the service write everywhere: choose a directory for it"
             )
+        if any(one.is_relative_to(path) for one in programs):
+            raise UnitError(f"roots: {root} would let the service write programs: choose another directory")
         _check_visible(path, "choose other roots in the configuration")
         found.append(path)
     return list(dict.fromkeys(found))

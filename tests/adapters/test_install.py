@@ -132,6 +132,12 @@ def test_where_the_service_may_write() -> None:
             destinations(Config(roots=(bad,)))
 
 
+@pytest.mark.parametrize("root", [sys.prefix, f"{Path(sys.prefix).parent}/{{user}}", "/usr/../usr"])
+def test_a_root_with_programs_in_it(root: str) -> None:
+    with pytest.raises(UnitError, match="programs"):
+        destinations(Config(roots=("/usr/share/downloads", root)))
+
+
 def test_a_root_that_leads_to_what_is_hidden(monkeypatch: pytest.MonkeyPatch, downloads: Path) -> None:
     monkeypatch.setattr("fetchd.daemon.install.HIDDEN", {str(downloads / "home"): "ProtectHome"})
     (downloads / "data").symlink_to(downloads / "home" / "data")
