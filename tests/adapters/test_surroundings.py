@@ -159,6 +159,22 @@ def test_many_changes_at_a_time(field: Field) -> None:
     assert field.rest() == 2
 
 
+def test_a_link_that_changes_while_it_is_followed(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    _far(field)
+
+    def follow(path: str) -> list[tuple[str, str]]:
+        monkeypatch.undo()
+        found = list(steps(path))
+        _swap_directory(field)
+        return found
+
+    monkeypatch.setattr(surroundings, "steps", follow)
+    field.begin()
+    assert field.rest() == 1
+    field.put("two/file", "longer")
+    assert field.look() == 2
+
+
 def test_other_paths(field: Field) -> None:
     _plain(field)
     field.begin()
