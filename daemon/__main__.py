@@ -152,7 +152,7 @@ class _Teller:
     def line(self, text: str) -> None:
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            os.write(fd, f"{text}\n".encode())
+            os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
             os.close(fd)
 
 

@@ -160,7 +160,7 @@ def test_a_newer_database_is_refused(make_daemon: type[DaemonProcess]) -> None:
     ("name", "value", "words"),
     [("FETCHD_WORKERS", "0", "workers"), ("FETCHD_WORKERS", "many", "workers"),
      ("FETCHD_UNHEARD", "1", "no such"), ("FETCHD_LOG_LEVEL", "loud", "log_level"),
-     ("FETCHD_CA_BUNDLE", "/nope", "CA bundle")],
+     ("FETCHD_CA_BUNDLE", "/nope", "CA bundle"), ("FETCHD_CA_BUNDLE", "/\udcff", r"/\\udcff is not")],
 )  # fmt: skip
 def test_a_bad_setting_is_named(make_daemon: type[DaemonProcess], name: str, value: str, words: str) -> None:
     with pytest.raises(StartError, match=words):
