@@ -167,6 +167,16 @@ def test_a_bad_setting_is_named(make_daemon: type[DaemonProcess], name: str, val
         make_daemon({name: value}).start()
 
 
+def test_a_state_directory_that_cannot_be_told(make_daemon: type[DaemonProcess], downloads: Path) -> None:
+    """Messages are UTF-8, and a daemon that cannot answer could not even be stopped."""
+    odd = downloads / "\udcff"
+    daemon = make_daemon()
+    daemon.env["FETCHD_STATE_DIR"] = str(odd)
+    with pytest.raises(StartError, match="UTF-8"):
+        daemon.start()
+    assert not odd.exists()
+
+
 def test_a_package_that_is_too_old_is_named(make_daemon: type[DaemonProcess]) -> None:
     daemon = make_daemon()
     old = daemon.root / "urllib3-2.7.9.dist-info"
