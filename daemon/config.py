@@ -4,6 +4,7 @@ The file is `--config`, else that of `protocol.paths.config_file`. `Config` also
 """
 
 import grp
+import math
 import os
 import ssl
 import tomllib
@@ -285,6 +286,15 @@ def most_tasks(config: Config) -> int:
 def most_memory(config: Config) -> int | None:
     """Memory of the whole daemon at most, in bytes; None where a worker may take any."""
     return (config.workers + 2) * config.worker_memory or None
+
+
+SETTLING = 18
+"""Seconds beside the drain and the grace after it, for the supervisor's own end."""
+
+
+def longest_stop(config: Config) -> int:
+    """Seconds until the daemon has ended by itself, at most, once it was told to."""
+    return math.ceil(config.drain_timeout + config.stop_grace) + SETTLING
 
 
 def check_limits(config: Config, open_files: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import zmq
 
-from .config import Config, ConfigError, load, most_memory, most_tasks
+from .config import Config, ConfigError, load, longest_stop, most_memory, most_tasks
 from .service.units import UnitError, fitted, is_ours, marked, plain, shipped, write
 
 HIDDEN = {
@@ -143,6 +143,7 @@ def _text(name: str, options: Options) -> str:
     memory = most_memory(config)
     values |= {
         "ExecStart": f"{plain(Path(sys.executable))} -m fetchd.daemon run",
+        "TimeoutStopSec": str(longest_stop(config)),
         "TasksMax": str(most_tasks(config)),
         "MemoryMax": "infinity" if memory is None else f"{-(-memory >> 20)}M",
     }

@@ -64,8 +64,10 @@ def test_limits_follow_the_configuration(home: Path, monkeypatch: pytest.MonkeyP
         assert memory is not None
         assert values(unit)["TasksMax"] == str(most_tasks(config))
         assert values(unit)["MemoryMax"] == f"{memory >> 20}M"
-        settings.write_text("worker_memory = 0")
+        assert values(unit)["TimeoutStopSec"] == "40"
+        settings.write_text("worker_memory = 0\ndrain_timeout = 120.5\nstop_grace = 3")
         assert run(install, options) == 0
+        assert int(values(unit)["TimeoutStopSec"]) > 123
         assert values(unit)["MemoryMax"] == "infinity"
         settings.write_text("nonsense = 1")
         assert run(install, options) == 1
