@@ -194,7 +194,7 @@ def _installed() -> list[Path]:
 
 def _check_visible(path: Path, advice: str) -> None:
     for hidden, setting in HIDDEN.items():
-        if path.is_relative_to(hidden) or path.resolve().is_relative_to(hidden):
+        if path.is_relative_to(hidden) or Path(os.path.realpath(path)).is_relative_to(hidden):
             raise UnitError(f"{path} lies below {hidden}, hidden from the service ({setting}): {advice}")
 
 

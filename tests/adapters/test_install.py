@@ -145,6 +145,8 @@ def test_a_root_that_leads_to_what_is_hidden(monkeypatch: pytest.MonkeyPatch, do
     (downloads / "data").symlink_to(downloads / "home" / "data")
     with pytest.raises(UnitError, match="ProtectHome"):
         destinations(Config(roots=(f"{downloads}/data/{{user}}",)))
+    (downloads / "loop").symlink_to("loop")
+    assert downloads / "loop" in destinations(Config(roots=(f"{downloads}/loop",)))
 
 
 def test_usage_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
