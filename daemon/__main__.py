@@ -7,6 +7,7 @@ start went. Each verb imports what it needs: the doctor must be able to say that
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verb != "run":
         # end as other programs do whose reader has gone: quietly, by the signal
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # a path may be no UTF-8
+            sys.stdout.reconfigure(errors="backslashreplace")
     if options.verb == "config":
         return _config(options.config, options.json, options.describe)
     if options.verb == "doctor":

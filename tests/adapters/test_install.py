@@ -180,3 +180,16 @@ def test_the_command_prints_and_changes_nothing(home: Path, prefix: list[str]) -
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"# {home}/.config/systemd/user/fetchd.service\n# Written by fetchd")
     assert files(home) == []
+
+
+@pytest.mark.parametrize("verb", [["daemon", "install", "--user", "--dry-run"], ["config", "show"]])
+def test_paths_that_are_no_utf8_are_shown(home: Path, verb: list[str]) -> None:
+    odd = home / "\udcff"
+    (odd / "fetchd").mkdir(parents=True)
+    (odd / "fetchd" / "fetchd.toml").write_text("workers = 3")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(odd), "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [*COMMAND, *verb], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\udcff" in done.stdout
