@@ -45,7 +45,8 @@ def test_the_service_manager_is_told_what_goes_on(
     with TempDir() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(directory / "notify"))
         manager.settimeout(10)
-        config = directory / "fetchd.toml"
+        config = directory / "\udcff"
+        told = f"{directory}/\\udcff"
         config.write_text("")
         daemon = make_daemon(
             {"NOTIFY_SOCKET": str(directory / "notify"), "FETCHD_CONFIG": str(config)}
@@ -53,7 +54,7 @@ def test_the_service_manager_is_told_what_goes_on(
         assert manager.recv(1000) == b"READY=1\nSTATUS=serving, 0 running, 0 queued"
         for text, status in (
             ("workers = 2", "serving, 0 running, 0 queued"),
-            ("workers = 0", f"serving, 0 running, 0 queued; the configuration stays as it was: {config}: "),
+            ("workers = 0", f"serving, 0 running, 0 queued; the configuration stays as it was: {told}: "),
         ):
             config.write_text(text)
             before = time.monotonic_ns() // 1000
