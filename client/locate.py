@@ -84,6 +84,9 @@ class Finder:
         """The error that says where nobody answers."""
         if self.remote is not None:
             return self.remote.absent()
+        if self.named == paths.as_endpoint(str(paths.SYSTEM_SOCKET)):
+            message = f"no daemon answers for {self.named}; as root: systemctl start fetchd.socket"
+            return FetchdError(Code.NO_DAEMON, message, elsewhere=True)
         where = self.named or f"the state directory {self.state}"
         return FetchdError(Code.NO_DAEMON, f"no daemon answers for {where}")
 

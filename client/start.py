@@ -108,8 +108,13 @@ def _spawn(state: Path, timeout: float) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Without the proxies: the daemon does not ask for them, and there may be a password in one."""
-    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    """Without the proxies: the daemon does not ask for them, and there may be a password in one. And without
+    the service manager: the daemon is not the service that starts it."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "NOTIFY_SOCKET" and not name.lower().endswith("_proxy")
+    }
 
 
 def _failed(message: str) -> FetchdError:

@@ -7,6 +7,7 @@ start went. Each verb imports what it needs: the doctor must be able to say that
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verb != "run":
         # end as other programs do whose reader has gone: quietly, by the signal
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # a path may be no UTF-8
+            sys.stdout.reconfigure(errors="backslashreplace")
     if options.verb == "config":
         return _config(options.config, options.json, options.describe)
     if options.verb == "doctor":
@@ -50,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         whose = verb.add_mutually_exclusive_group()
         whose.add_argument("--system", action="store_true", help="for all users; default for root")
         whose.add_argument("--user", action="store_true", help="for yourself; default for others")
-        verb.add_argument("--prefix", type=Path, help="below this directory, as for a package")
+        verb.add_argument("--prefix", help="below this directory, as for a package")
         verb.add_argument("--dry-run", action="store_true", help="only print it")
         verb.add_argument("--force", action="store_true", help="also files that were edited by hand")
         verb.add_argument("--now", action="store_true", help="start, or stop, the service as well")
@@ -62,7 +66,7 @@ def _install(options: argparse.Namespace) -> int:
 
     asked = Options(
         system=options.system or (os.geteuid() == 0 and not options.user),
-        prefix=options.prefix,
+        prefix=Path(options.prefix) if options.prefix else None,
         dry_run=options.dry_run,
         force=options.force,
         now=options.now,
@@ -152,7 +156,7 @@ class _Teller:
     def line(self, text: str) -> None:
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            os.write(fd, f"{text}\n".encode())
+            os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
             os.close(fd)
 
 

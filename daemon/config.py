@@ -4,6 +4,8 @@ The file is `--config`, else that of `protocol.paths.config_file`. `Config` also
 """
 
 import grp
+import math
+import os
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -109,7 +111,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     read_timeout: Annotated[Seconds, Key(
         "Longest wait for a server's next bytes; a job may ask for another.", "seconds")] = 30.0
     ca_bundle: Annotated[str, Key(
-        "File of trusted authorities (PEM).", change="next_worker",
+        "File (absolute) of trusted authorities (PEM).", change="next_worker",
         default="`$SSL_CERT_FILE`, or the system's")] = ""
     min_free: Annotated[Count | None, Key(
         "Stays free on every file system; while there is less, downloads to it wait.", "bytes",
@@ -286,6 +288,15 @@ def most_memory(config: Config) -> int | None:
     return (config.workers + 2) * config.worker_memory or None
 
 
+SETTLING = 18
+"""Seconds beside the drain and the grace after it, for the supervisor's own end."""
+
+
+def longest_stop(config: Config) -> int:
+    """Seconds until the daemon has ended by itself, at most, once it was told to."""
+    return math.ceil(config.drain_timeout + config.stop_grace) + SETTLING
+
+
 def check_limits(config: Config, open_files: int) -> None:
     """Raise `ConfigError` for a value that does not fit the machine's limits."""
     most = (open_files - DESCRIPTORS) // PER_WORKER
@@ -334,8 +345,8 @@ def ca_bundle(config: Config, environment: Mapping[str, str]) -> str:
     """The trusted certificates: the configured file, SSL_CERT_FILE, or the system's; '' for requests' own."""
     named = config.ca_bundle or environment.get("SSL_CERT_FILE", "")
     if named:
-        if not Path(named).is_file():
-            raise ConfigError(f"the CA bundle {named} is not a file")
+        if not (os.path.isabs(named) and Path(named).is_file()):
+            raise ConfigError(f"the CA bundle {named} is not the absolute path of a file")
         return named
     candidates = (ssl.get_default_verify_paths().cafile or "", *CA_BUNDLES)
     return next((path for path in candidates if path and Path(path).is_file()), "")

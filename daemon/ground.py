@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 
 from fetchd.protocol.journal import boot_id
+from fetchd.protocol.paths import runtime_dir
 
 from .admission import Admission
 from .config import Config, room_for_clients
@@ -33,7 +34,7 @@ from .service import child, entry, listening
 from .service.ballast import Ballast, fitting
 from .service.doors import Doors
 from .service.floors import too_old
-from .service.host import StartError, open_files, prepare_runtime, raise_open_files
+from .service.host import StartError, check_names, open_files, prepare_runtime, raise_open_files
 from .service.lock import StateLock
 from .service.notify import Notifier
 from .service.signals import Signals
@@ -87,6 +88,7 @@ class Ground:
         keep = self.cleanup.callback
         if found := list(too_old()):
             raise StartError("; ".join(found))
+        check_names(self.state, runtime_dir(self.state))
         raise_open_files()
         self._check_sandbox()
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)

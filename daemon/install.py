@@ -15,7 +15,7 @@ from pathlib import Path
 
 import zmq
 
-from .config import Config, ConfigError, load, most_memory, most_tasks
+from .config import Config, ConfigError, load, longest_stop, most_memory, most_tasks
 from .service.units import UnitError, fitted, is_ours, marked, plain, shipped, write
 
 HIDDEN = {
@@ -143,6 +143,7 @@ def _text(name: str, options: Options) -> str:
     memory = most_memory(config)
     values |= {
         "ExecStart": f"{plain(Path(sys.executable))} -m fetchd.daemon run",
+        "TimeoutStopSec": str(longest_stop(config)),
         "TasksMax": str(most_tasks(config)),
         "MemoryMax": "infinity" if memory is None else f"{-(-memory >> 20)}M",
     }
@@ -168,7 +169,7 @@ def _locked_in(config: Config) -> dict[str, str]:
 
 def destinations(config: Config) -> list[Path]:
     """The directories that all downloads are below. `UnitError` for what is not for the service to write."""
-    found = [Path(ROOTS)]
+    found, programs = [Path(ROOTS)], [Path("/usr"), *_installed()]
     for root in config.roots:
         parts = Path(os.path.normpath(root)).parts
         path = Path(*takewhile(lambda part: "{user}" not in part, parts))
@@ -176,6 +177,8 @@ def destinations(config: Config) -> list[Path]:
             raise UnitError(
                 f"roots: {root} would let the service write everywhere: choose a directory for it"
             )
+        if any(one.is_relative_to(path) for one in programs):
+            raise UnitError(f"roots: {root} would let the service write programs: choose another directory")
         _check_visible(path, "choose other roots in the configuration")
         found.append(path)
     return list(dict.fromkeys(found))
@@ -191,7 +194,7 @@ def _installed() -> list[Path]:
 
 def _check_visible(path: Path, advice: str) -> None:
     for hidden, setting in HIDDEN.items():
-        if path.is_relative_to(hidden):
+        if path.is_relative_to(hidden) or Path(os.path.realpath(path)).is_relative_to(hidden):
             raise UnitError(f"{path} lies below {hidden}, hidden from the service ({setting}): {advice}")
 
 

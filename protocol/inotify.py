@@ -34,7 +34,8 @@ class Watch:
         self._names: dict[int, frozenset[bytes]] = {}
         self.fd: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self.fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
         try:
             self.add(directory, names, mask)
         except OSError:

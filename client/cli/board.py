@@ -188,8 +188,8 @@ class Board:
         return {name: getattr(worker, name) for name in ("slot", "pid", "memory", "cpu", "connections")}
 
 
-def _turn(job: JobSnapshot) -> tuple[bool, bool, int, int, str]:
+def _turn(job: JobSnapshot) -> tuple[bool, bool, int, int, int]:
     """Jobs that only wait for a slot come first, then those that wait for a time; paused ones are last."""
     until = job.not_before if job.state is State.WAITING else None
     held = job.state is not State.QUEUED or job.reason is not None
-    return job.state is State.PAUSED, held, -job.priority, until or job.created, job.id
+    return job.state is State.PAUSED, held, -job.priority, until or job.created, job.revision

@@ -74,13 +74,16 @@ class Growth:
 
     def _go_on(self) -> None:
         self._near = False
-        self.look()
         if any(box.busy for box in self._boxes.values()):
             self.begin()
+        self.look()
 
     def look(self) -> None:
         """End workers whose messages have become too large, and connections of clients who may send such."""
-        now = memory()
+        try:
+            now = memory()
+        except OSError:
+            return  # no descriptors: another time
         self._level = min(self._level, now)
         before, self._levels = self._levels, {}
         for key, box in self._boxes.items():

@@ -18,6 +18,15 @@ class StartError(Exception):
     """The daemon cannot start; the message says why and what to do."""
 
 
+def check_names(*places: Path) -> None:
+    """Refuse directories whose names no message could have: text is UTF-8 there."""
+    for place in places:
+        try:
+            str(place).encode()
+        except UnicodeEncodeError:
+            raise StartError(f"{place} is no UTF-8: set FETCHD_STATE_DIR and FETCHD_RUNTIME_DIR") from None
+
+
 def raise_open_files() -> None:
     """Take as many descriptors as we may: libzmq aborts when it runs out of them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -44,10 +44,11 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        text = "\n".join(" ".join(one.splitlines()) for one in assignments)
         # a service manager that does not listen must not stop us
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
         ):
             sock.setblocking(False)
-            sock.sendto("\n".join(" ".join(one.splitlines()) for one in assignments).encode(), address)
+            sock.sendto(text.encode(errors="backslashreplace"), address)

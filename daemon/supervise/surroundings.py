@@ -42,7 +42,7 @@ class Surroundings:
         self._changed = changed
         self._known: dict[str, Identity | None] = {}
         self._watch: Watch | None = None
-        self._resting = self._more = False
+        self._resting = False
         self._unwatched: dict[str, str] = {}
 
     def watch(self, paths: Iterable[str]) -> None:
@@ -58,15 +58,11 @@ class Surroundings:
 
     def _happened(self) -> None:
         assert self._watch is not None
-        if not self._watch.changed():
-            return
-        if self._resting:
-            self._more = True
-        else:
+        if self._watch.changed() and not self._resting:
             self._look()
 
     def _look(self) -> None:
-        # watched before it is looked at: nothing happens in between
+        # watched before it is looked at: no file becomes another one in between
         self._begin()
         changed = []
         for path, known in self._known.items():
@@ -81,9 +77,9 @@ class Surroundings:
             self._changed(changed)
 
     def _rested(self) -> None:
-        more, self._resting, self._more = self._more, False, False
-        if more:
-            self._look()
+        # in any case: a link may have become another one while it was followed
+        self._resting = False
+        self._look()
 
     def _begin(self) -> None:
         places: dict[str, set[str]] = {}

@@ -94,12 +94,15 @@ def test_files_that_cannot_be_read(file: Path, downloads: Path) -> None:
         load(file, {})
 
 
-def test_which_certificates_are_trusted(file: Path) -> None:
+def test_which_certificates_are_trusted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("")
     assert ca_bundle(Config(ca_bundle=str(file)), {"SSL_CERT_FILE": "/x"}) == str(file)
     assert ca_bundle(Config(), {"SSL_CERT_FILE": str(file)}) == str(file)
     with pytest.raises(ConfigError, match="/nowhere"):
         ca_bundle(Config(ca_bundle="/nowhere"), {})
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(ConfigError, match="absolute"):
+        ca_bundle(Config(ca_bundle=file.name), {})
     found = ca_bundle(Config(), {})
     assert found == "" or Path(found).is_file()
 

@@ -1,6 +1,8 @@
 """Our own memory: whose message it is that does not end."""
 
 import mmap
+import os
+import resource
 import socket
 import subprocess
 import sys
@@ -145,3 +147,16 @@ def test_it_looks_often_while_somebody_is_busy(field: Field) -> None:
         field.loop.turn(field.loop._timeout())
         field.boxes[0, 1].busy = len(looks) < 2
     assert not field.loop._timers, "nobody is busy"
+
+
+def test_it_goes_on_without_descriptors(field: Field) -> None:
+    field.boxes[0, 1].busy = True
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unused = os.open(os.devnull, os.O_RDONLY)
+    os.close(unused)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (unused, before[1]))
+    try:
+        field.growth._go_on()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert field.loop._timers, "it looks again"

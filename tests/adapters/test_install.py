@@ -64,8 +64,10 @@ def test_limits_follow_the_configuration(home: Path, monkeypatch: pytest.MonkeyP
         assert memory is not None
         assert values(unit)["TasksMax"] == str(most_tasks(config))
         assert values(unit)["MemoryMax"] == f"{memory >> 20}M"
-        settings.write_text("worker_memory = 0")
+        assert values(unit)["TimeoutStopSec"] == "40"
+        settings.write_text("worker_memory = 0\ndrain_timeout = 120.5\nstop_grace = 3")
         assert run(install, options) == 0
+        assert int(values(unit)["TimeoutStopSec"]) > 123
         assert values(unit)["MemoryMax"] == "infinity"
         settings.write_text("nonsense = 1")
         assert run(install, options) == 1
@@ -132,6 +134,21 @@ def test_where_the_service_may_write() -> None:
             destinations(Config(roots=(bad,)))
 
 
+@pytest.mark.parametrize("root", [sys.prefix, f"{Path(sys.prefix).parent}/{{user}}", "/usr/../usr"])
+def test_a_root_with_programs_in_it(root: str) -> None:
+    with pytest.raises(UnitError, match="programs"):
+        destinations(Config(roots=("/usr/share/downloads", root)))
+
+
+def test_a_root_that_leads_to_what_is_hidden(monkeypatch: pytest.MonkeyPatch, downloads: Path) -> None:
+    monkeypatch.setattr("fetchd.daemon.install.HIDDEN", {str(downloads / "home"): "ProtectHome"})
+    (downloads / "data").symlink_to(downloads / "home" / "data")
+    with pytest.raises(UnitError, match="ProtectHome"):
+        destinations(Config(roots=(f"{downloads}/data/{{user}}",)))
+    (downloads / "loop").symlink_to("loop")
+    assert downloads / "loop" in destinations(Config(roots=(f"{downloads}/loop",)))
+
+
 def test_usage_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert run(install, Options(system=True)) == 1
@@ -155,10 +172,24 @@ def test_only_what_is_there_is_fitted() -> None:
         fitted(text, {"Nonsense": "1"})
 
 
-def test_the_command_prints_and_changes_nothing(home: Path) -> None:
+@pytest.mark.parametrize("prefix", [[], ["--prefix", ""]])
+def test_the_command_prints_and_changes_nothing(home: Path, prefix: list[str]) -> None:
     environment = {**os.environ, "HOME": str(home)}
-    command = [*COMMAND, "daemon", "install", "--user", "--dry-run"]
+    command = [*COMMAND, "daemon", "install", "--user", "--dry-run", *prefix]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"# {home}/.config/systemd/user/fetchd.service\n# Written by fetchd")
     assert files(home) == []
+
+
+@pytest.mark.parametrize("verb", [["daemon", "install", "--user", "--dry-run"], ["config", "show"]])
+def test_paths_that_are_no_utf8_are_shown(home: Path, verb: list[str]) -> None:
+    odd = home / "\udcff"
+    (odd / "fetchd").mkdir(parents=True)
+    (odd / "fetchd" / "fetchd.toml").write_text("workers = 3")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(odd), "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(
+        [*COMMAND, *verb], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\udcff" in done.stdout

@@ -159,6 +159,22 @@ def test_many_changes_at_a_time(field: Field) -> None:
     assert field.rest() == 2
 
 
+def test_a_link_that_changes_while_it_is_followed(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    _far(field)
+
+    def follow(path: str) -> list[tuple[str, str]]:
+        monkeypatch.undo()
+        found = list(steps(path))
+        _swap_directory(field)
+        return found
+
+    monkeypatch.setattr(surroundings, "steps", follow)
+    field.begin()
+    assert field.rest() == 1
+    field.put("two/file", "longer")
+    assert field.look() == 2
+
+
 def test_other_paths(field: Field) -> None:
     _plain(field)
     field.begin()
@@ -183,7 +199,7 @@ NO_WATCHES = """
 import logging, sys
 from fetchd.daemon.router.loop import Loop
 from fetchd.daemon.supervise.surroundings import Surroundings
-open("/proc/sys/user/max_inotify_watches", "w").write("0")
+open(f"/proc/sys/user/max_inotify_{sys.argv.pop()}", "w").write("0")
 logging.basicConfig(level=logging.INFO)
 watch = Surroundings(Loop(), lambda pause, call: None, print)
 watch.watch(sys.argv[1:])
@@ -193,13 +209,15 @@ watch.watch(sys.argv[1:])
 """
 
 
-def test_no_watches_are_left(field: Field) -> None:
+@pytest.mark.parametrize(("kind", "why"), [("watches", "No space"), ("instances", "Too many")])
+def test_no_watches_are_left(field: Field, kind: str, why: str) -> None:
     _plain(field)
     own = ["unshare", "--user", "--map-root-user"]
     if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no user namespace can be made here")
     done = subprocess.run(
-        [*own, sys.executable, "-c", NO_WATCHES, field.path], capture_output=True, text=True, check=True
-    )
-    assert done.stderr.count(f"may not learn of other files in {field.root}, until a reload: No space") == 1
+        [*own, sys.executable, "-c", NO_WATCHES, field.path, kind],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr.count(f"may not learn of other files in {field.root}, until a reload: {why}") == 1
     assert done.stdout == f"['{field.path}']\n", "a reload looks by itself"

@@ -12,6 +12,7 @@ import pytest
 from support.wait import readable
 
 from fetchd.client import Client, link
+from fetchd.client.cli.output import error_lines
 from fetchd.client.locate import Finder
 from fetchd.protocol.inotify import COMPLETE, GROWTH, Watch
 from fetchd.protocol.job import State
@@ -122,3 +123,10 @@ def test_a_socket_that_nobody_listens_at_is_no_daemon(state: Path) -> None:
         assert Finder(path).find() is None
     assert Finder(state / "none").find() is None
     assert Finder().find() is None
+
+
+def test_the_systems_daemon_is_not_started_like_ones_own() -> None:
+    told = "\n".join(error_lines(Finder(system=True).absent()))
+    assert "systemctl start fetchd.socket" in told
+    assert "fetchd daemon start" not in told
+    assert "fetchd daemon start" in "\n".join(error_lines(Finder().absent()))

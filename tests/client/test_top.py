@@ -228,10 +228,13 @@ def test_who_is_next() -> None:
         snapshot("paused", state=State.PAUSED), snapshot("late", created=TIME + 5),
         snapshot("held", reason=Reason.DISK), snapshot("soon", state=State.WAITING, not_before=TIME + 1),
         snapshot("later", state=State.WAITING, not_before=TIME + 2), snapshot("first", priority=5),
-        snapshot("early"),
+        snapshot("early"), snapshot("a", created=TIME + 3, revision=8),
+        snapshot("b", created=TIME + 3, revision=7),
     ]  # fmt: skip
     order = [job.id for job in board(*jobs).waiting]
-    assert order == ["first", "early", "late", "held", "soon", "later", "paused"]
+    assert order == ["first", "early", "b", "a", "late", "held", "soon", "later", "paused"], (
+        "b and a were submitted at once, in this order"
+    )
 
 
 def test_json() -> None:

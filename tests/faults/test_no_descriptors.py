@@ -15,7 +15,8 @@ from support.look import worker_of
 from support.origin import Origin, Resource
 from support.wait import Deadline, process_exit
 
-from fetchd.client import Client, Job
+from fetchd.client import Client
+from fetchd.protocol.events import Metrics
 from fetchd.protocol.job import JobSnapshot, State
 
 SIZE = 100_000
@@ -38,17 +39,19 @@ def starved(daemon: DaemonProcess) -> Iterator[None]:
 
 
 class Seen:
-    """The events of a job, watched from now on: later a new connection could not be taken."""
+    """The events of a job, watched from now on: later a new connection could not be taken, and one is there
+    once something has come that nobody asked for."""
 
-    def __init__(self, job: Job) -> None:
-        self._events = job.events()
-        next(self._events)
+    def __init__(self, client: Client, job: str) -> None:
+        self._job = job
+        self._events = client.events(metrics=True)
+        next(event for event in self._events if isinstance(event.data, Metrics))
 
     def until(self, wanted: Callable[[JobSnapshot], bool], timeout: float = 60.0) -> None:
         deadline = Deadline(timeout)
         for event in self._events:
             deadline.left("the job to be as wanted")
-            if event.snapshot is not None and wanted(event.snapshot):
+            if event.snapshot is not None and event.snapshot.id == self._job and wanted(event.snapshot):
                 return
         raise AssertionError("the job ended otherwise")
 
@@ -80,7 +83,7 @@ def test_jobs_wait_for_descriptors(make_daemon: type[DaemonProcess], origin: Ori
         held = client.submit(url, directory=downloads, id="held")
         gate.wait_arrived()
         ids = submit(client, origin, downloads, 8)
-        seen = Seen(client.get(ids[0]))
+        seen = Seen(client, ids[0])
         with starved(daemon):
             gate.open()
             seen.until(lambda s: s.error is not None and s.error.code == "exhausted")
@@ -95,7 +98,7 @@ def test_workers_that_cannot_be_replaced(daemon: DaemonProcess, origin: Origin, 
         held = client.submit(url, directory=downloads, id="held")
         gate.wait_arrived()
         worker = worker_of(client, "held")
-        seen = Seen(held)
+        seen = Seen(client, held.id)
         with starved(daemon):
             os.kill(worker, signal.SIGKILL)
             process_exit(worker, 10)

@@ -1,6 +1,7 @@
 """The daemon that a command starts: it comes up by itself, logs to a file that is rotated, and is stopped."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def test_a_command_starts_the_daemon(fetchd: Fetchd, origin: Origin, downloads: 
     assert "stopped" in fetchd("daemon", "logs", "-n", "1").out
     again = fetchd("wait", fetchd("ls", "--json").json()[0]["id"])
     assert again.code == 0
+
+
+def test_it_is_no_part_of_the_service_that_starts_it(fetchd: Fetchd, downloads: Path) -> None:
+    """What the client's service manager hears of a daemon would be taken for the client's own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(downloads / "notify"))
+        fetchd.env["NOTIFY_SOCKET"] = str(downloads / "notify")
+        assert fetchd("daemon", "start").code == 0
+        assert fetchd("daemon", "stop").code == 0
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096, socket.MSG_DONTWAIT)
 
 
 def test_a_log_that_has_grown_is_put_aside(fetchd: Fetchd) -> None:

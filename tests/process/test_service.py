@@ -45,7 +45,8 @@ def test_the_service_manager_is_told_what_goes_on(
     with TempDir() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(directory / "notify"))
         manager.settimeout(10)
-        config = directory / "fetchd.toml"
+        config = directory / "\udcff"
+        told = f"{directory}/\\udcff"
         config.write_text("")
         daemon = make_daemon(
             {"NOTIFY_SOCKET": str(directory / "notify"), "FETCHD_CONFIG": str(config)}
@@ -53,7 +54,7 @@ def test_the_service_manager_is_told_what_goes_on(
         assert manager.recv(1000) == b"READY=1\nSTATUS=serving, 0 running, 0 queued"
         for text, status in (
             ("workers = 2", "serving, 0 running, 0 queued"),
-            ("workers = 0", f"serving, 0 running, 0 queued; the configuration stays as it was: {config}: "),
+            ("workers = 0", f"serving, 0 running, 0 queued; the configuration stays as it was: {told}: "),
         ):
             config.write_text(text)
             before = time.monotonic_ns() // 1000
@@ -160,11 +161,21 @@ def test_a_newer_database_is_refused(make_daemon: type[DaemonProcess]) -> None:
     ("name", "value", "words"),
     [("FETCHD_WORKERS", "0", "workers"), ("FETCHD_WORKERS", "many", "workers"),
      ("FETCHD_UNHEARD", "1", "no such"), ("FETCHD_LOG_LEVEL", "loud", "log_level"),
-     ("FETCHD_CA_BUNDLE", "/nope", "CA bundle")],
+     ("FETCHD_CA_BUNDLE", "/nope", "CA bundle"), ("FETCHD_CA_BUNDLE", "/\udcff", r"/\\udcff is not")],
 )  # fmt: skip
 def test_a_bad_setting_is_named(make_daemon: type[DaemonProcess], name: str, value: str, words: str) -> None:
     with pytest.raises(StartError, match=words):
         make_daemon({name: value}).start()
+
+
+def test_a_state_directory_that_cannot_be_told(make_daemon: type[DaemonProcess], downloads: Path) -> None:
+    """Messages are UTF-8, and a daemon that cannot answer could not even be stopped."""
+    odd = downloads / "\udcff"
+    daemon = make_daemon()
+    daemon.env["FETCHD_STATE_DIR"] = str(odd)
+    with pytest.raises(StartError, match="UTF-8"):
+        daemon.start()
+    assert not odd.exists()
 
 
 def test_a_package_that_is_too_old_is_named(make_daemon: type[DaemonProcess]) -> None:

@@ -27,8 +27,8 @@ PAGES = REPOSITORY / "client" / "man"
 README = REPOSITORY / "README.md"
 MARKS = "<!-- settings, by tests/static/make_manual.py -->\n", "<!-- end of settings -->\n"
 
-COMMON = ("as_json", "socket", "server_key", "key", "system", "no_start")
-"""Parameters that are described once for all commands, where they mean the same."""
+COMMON = ("--json", "--socket", "--server-key", "--key", "--system", "--no-start")
+"""Options that are described once for all commands, where they mean the same."""
 
 # roff
 
@@ -90,13 +90,13 @@ def commands(context: click.Context) -> Iterator[click.Context]:
 
 
 Rows = dict[str, tuple[str, str]]
-"""Options as `--help` shows them, by the names of their parameters."""
+"""Options as `--help` shows them, by their first names."""
 
 
 def options(context: click.Context) -> Rows:
     """All options of a command but `--help`."""
     found = [parameter for parameter in context.command.params if isinstance(parameter, click.Option)]
-    rows = {option.name or "": option.get_help_record(context) for option in found}
+    rows = {option.opts[0]: option.get_help_record(context) for option in found}
     return {name: row for name, row in rows.items() if row is not None}
 
 

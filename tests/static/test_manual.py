@@ -60,8 +60,9 @@ def test_every_command_and_option_is_in_it() -> None:
         assert command.command.help, command.command_path
         wanted = {command.command_path: f".SS {command.command_path}"}
         wanted |= {
-            f"{command.command_path} {tag}": f".TP\n{make.line(tag)}\n{make.line(text)}\n"
-            for tag, text in make.options(command).values()
+            f"{command.command_path} {row[0]}": f".TP\n{make.line(row[0])}\n{make.line(row[1])}\n"
+            for option in command.command.params
+            if isinstance(option, click.Option) and (row := option.get_help_record(command))
         }
         missing += [what for what, words in wanted.items() if words not in page]
     assert not missing
