@@ -113,7 +113,9 @@ class Growth:
         ended = self.end_clients()
         if ended:
             self._forgive(now)
-            logger.warning("%d clients send while we grow, and are cut off: %d MiB", ended, grown >> 20)
+            logger.warning(
+                "clients who send while we grow are cut off: %d of them, %d MiB", ended, grown >> 20
+            )
         return bool(ended)
 
     def _forgive(self, now: int) -> None:
