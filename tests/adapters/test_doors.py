@@ -242,6 +242,23 @@ def test_who_waits_comes_in_when_there_is_room(house: House) -> None:
     assert all(map(is_open, waiting))
 
 
+def test_a_guest_who_has_said_too_much_has_gone_when_they_go(house: House) -> None:
+    """Nothing that a second peer of one identity says is ever taken, and where libzmq has no room for it, it
+    would not notice that the peer has gone, and end the process when its PING is due."""
+    house.door(HEARTBEAT_IVL=0)
+    for _ in range(2):
+        twin = house.guest()
+        twin.sendall(zmtp.GREETING + zmtp.ready(b"DEALER", b"twin"))
+        heard = b""
+        while b"READY" not in heard:
+            house.hears(twin.fileno())
+            heard += twin.recv(1000)
+        twin.sendall(b"\x00\x01x" * 5000)
+    house.until(lambda: house.doors.count == 2, "two guests")
+    twin.close()
+    house.until(lambda: house.doors.count == 1, "the end of the second")
+
+
 def test_a_silent_peer_is_dropped(house: House) -> None:
     """One that has introduced itself and does not answer PING (RFC 37)."""
     house.door(HEARTBEAT_IVL=50, HEARTBEAT_TIMEOUT=100)
