@@ -74,7 +74,7 @@ class Outlet:
             if frame.startswith(b"\x01"):
                 self._topics.add(frame[1:])
                 yield frame[1:]
-            else:
+            elif frame.startswith(b"\x00"):
                 # the last one with this topic has gone
                 self._topics.discard(frame[1:])
 
