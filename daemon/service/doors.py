@@ -231,6 +231,7 @@ class Doors:
         """This door is no more."""
         self._watcher.remove(door.news)
         self._doors.remove(door)
+        self.settle()
 
     def came(self, guest: Guest, connection: Connection) -> None:
         """A connection more."""
