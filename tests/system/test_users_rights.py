@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from support import person
-from support.person import Person
+from support.person import Person, RefusedError
 
 from .test_users import ALICE, OTHERS, House, open_house
 
@@ -35,6 +35,24 @@ result = seen[0] == zmq.EVENT_DISCONNECTED
 UNTIL = """
 while news.recv_multipart()[0].decode() != topic:
     pass
+"""
+
+WAIT = """
+from fetchd.protocol import codec, control
+asking = zmq.Context().socket(zmq.DEALER)
+asking.setsockopt(zmq.LINGER, 0)
+asking.setsockopt(zmq.RCVTIMEO, 10_000)
+asking.connect(f"ipc://{socket}")
+wait = control.Wait(ids=["a"], since=client.get("a").snapshot().revision)
+for kind, body in (("wait", wait), ("status", control.Status())):
+    head = control.RequestHeader(v=1, type=kind, req=kind.encode().hex().zfill(32))
+    asking.send_multipart([codec.encode(head), codec.encode(body)])
+result = codec.decode(asking.recv_multipart()[0], control.ReplyHeader).type
+"""
+
+ANSWER = """
+result = codec.decode(asking.recv_multipart()[1], control.Jobs).jobs
+asking.context.destroy(0)
 """
 
 HEARD = """
@@ -111,3 +129,14 @@ def test_a_user_who_has_lost_the_group(scene: Scene) -> None:
     root.do(UNTIL, topic="job.a.completed")
     assert "job.a.completed" not in heard(scene.alice)
     assert not heard(root)
+
+
+def test_who_has_lost_rights_waits_no_more(scene: Scene) -> None:
+    """Everybody asks anew then."""
+    carol = scene.house.admin()
+    assert carol.do(WAIT) == "status"
+    scene.reload(GROUP)
+    assert carol.do(ANSWER) == []
+    with pytest.raises(RefusedError, match="denied"):
+        carol.do("client.get('a')")
+    scene.finish()
