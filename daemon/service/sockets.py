@@ -40,8 +40,13 @@ def public(context: "zmq.Context[Any]", kind: int, domain: bytes, options: Mappi
     return socket
 
 
-def listener(path: Path) -> system.socket:
-    """A socket for us alone that is to listen at a path; who listened there before is forgotten."""
+def listener(path: Path, passed: int | None = None) -> system.socket:
+    """A socket for us alone that is to listen at a path; who listened there before is forgotten.
+
+    `passed` is a descriptor that listens there already.
+    """
+    if passed is not None:
+        return system.socket(fileno=passed)
     path.unlink(missing_ok=True)
     made = system.socket(system.AF_UNIX)
     made.bind(str(path))
