@@ -1,10 +1,14 @@
 """Who has lost their rights hears no more, though they are connected; all others hear on."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support import person
+from support.daemon import DaemonProcess
 from support.person import Person, RefusedError
+
+from fetchd.protocol.errors import FetchdError
 
 from .test_users import ALICE, OTHERS, House, open_house
 
@@ -140,3 +144,21 @@ def test_who_has_lost_rights_waits_no_more(scene: Scene) -> None:
     with pytest.raises(RefusedError, match="denied"):
         carol.do("client.get('a')")
     scene.finish()
+
+
+def test_a_group_that_is_there_no_more(make_daemon: type[DaemonProcess], tmp_path: Path) -> None:
+    """The configuration that was in force cannot be put in force again, either."""
+    known, config = tmp_path / "group", tmp_path / "fetchd.toml"
+    there = Path("/etc/group").read_text()
+    known.write_text(f"{there}fetchers:x:60999:\n")
+    config.write_text('group = "fetchers"\n')
+    daemon = make_daemon(
+        {"FETCHD_CONFIG": str(config)},
+        wrapper=["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/group && exec "$@"', str(known)],
+    ).start()
+    known.write_text(there)
+    with daemon.client() as client:
+        for _ in range(2):
+            with pytest.raises(FetchdError, match="fetchers"):
+                client.reload()
+    assert "Traceback" not in daemon.log()
