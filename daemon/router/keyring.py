@@ -45,10 +45,10 @@ class Keyring:
 
     def read(self) -> None:
         """From now on as the file says, and as what it is a link to says later."""
-        real = Path(os.path.realpath(self._path))
-        if self.watch is not None and real != self._path:
-            with contextlib.suppress(OSError):
-                self.watch.add(real.parent, (real.name,), CHANGE)
+        for place in (self._path, Path(os.path.realpath(self._path))):
+            if self.watch is not None:
+                with contextlib.suppress(OSError):
+                    self.watch.add(place.parent, (place.name,), CHANGE)
         try:
             entries = read_authorized(self._path)
         except (FetchdError, OSError) as error:
