@@ -28,7 +28,7 @@ from .recovery import recover
 from .renewal import Renewal, sound
 from .router.desk import Outside
 from .router.engine import Engine
-from .router.growth import LETTING_GO, give_back
+from .router.growth import give_back
 from .router.loop import boot_time
 from .router.requests import Requests
 from .service.host import open_files, write_endpoint
@@ -116,8 +116,11 @@ class App(Ground):
         self.mailboxes.reported = self.crew.reported
         self.mailboxes.hung = self.crew.hung
         self.mailboxes.hang_timeout = int(self.config.hang_timeout * 1e6)
-        self.mailboxes.growth.pids = self.crew.pids
-        self.mailboxes.growth.over = self._flooded
+        growth = self.mailboxes.growth
+        growth.pids = self.crew.pids
+        growth.over = lambda slot, worker: self.crew.greedy(slot, worker, "a message without end")
+        growth.end_clients = self.doors.end_senders
+        growth.let_go = lambda: self.helpers.run("memory", give_back, lambda _none, _error: None)
         self.mailboxes.feed = self.space.feed = self.engine.feed
         self.requests = Requests(
             self.control, self.engine, self.loop, self.waits, self.facts, self._outside()
@@ -370,11 +373,6 @@ class App(Ground):
         self.engine.after(lambda: self.publisher.metrics(told, revision))
 
     # trouble and the end
-
-    def _flooded(self, slot: int, incarnation: int) -> None:
-        self.crew.greedy(slot, incarnation, "a message without end")
-        then = boot_time() + LETTING_GO
-        self.loop.at(then, lambda: self.helpers.run("memory", give_back, lambda _none, _error: None))
 
     def _commit_failed(self, error: BaseException, tokens: list[object]) -> None:
         """Nothing of the batch was done. Tell those who asked, then start the core anew from the store."""

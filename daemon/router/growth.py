@@ -1,8 +1,8 @@
-"""The memory of the supervisor, watched while workers are busy, for a message that does not end.
+"""The memory of the supervisor, watched for a message that does not end: often while workers are busy.
 
 libzmq keeps the frames of a message until the last one has come, tells nobody, and has no limit for all of
 them together: ZMQ_MAXMSGSIZE is of one frame, ZMQ_RCVHWM counts whole messages (zmq_setsockopt(3)). So what
-such a worker may take is bounded by looking often, and not prevented.
+such a worker or a client may take is bounded by looking often, and not prevented.
 """
 
 import contextlib
@@ -49,13 +49,20 @@ class Box(Protocol):
 
 
 class Growth:
-    """`over(slot, incarnation)` hears of workers that have to end, `pids` are their processes."""
+    """`over(slot, incarnation)` hears of workers that have to end, `pids` are their processes.
+
+    `end_clients` ends the connections of clients who are sending much now, and says how many these were.
+    `let_go` is to give free memory back.
+    """
 
     def __init__(self, loop: Loop, boxes: Mapping[Key, Box]) -> None:
         self._loop = loop
         self._boxes = boxes
         self._near = False
         self._levels: dict[Key, tuple[int, int]] = {}
+        self._level = memory()
+        self.end_clients: Callable[[], int] = lambda: 0
+        self.let_go: Callable[[], None] = lambda: None
         self.over: Callable[[int, int], None]
         self.pids: Callable[[], Mapping[Key, int]]
 
@@ -72,26 +79,45 @@ class Growth:
             self.begin()
 
     def look(self) -> None:
-        """End workers whose messages have become too large."""
+        """End workers whose messages have become too large, and connections of clients who may send such."""
         now = memory()
+        self._level = min(self._level, now)
         before, self._levels = self._levels, {}
         for key, box in self._boxes.items():
             heard, level = before.get(key, (None, now))
             self._levels[key] = (box.heard, min(level, now) if heard == box.heard else now)
         grown = {key: now - level for key, (_, level) in self._levels.items() if now - level > STEP}
-        if not grown:
-            return
-        sending, pids = senders(), self.pids()
-        found = [key for key in grown if pids.get(key) in sending]
-        if not found and max(grown.values()) > FAR:
+        found: list[Key] = []
+        if grown:
+            sending, pids = senders(), self.pids()
+            found = [key for key in grown if pids.get(key) in sending]
+        if not found and not self._clients_sent(now) and max(grown.values(), default=0) > FAR:
             found = [min(grown, key=lambda key: self._levels[key])]
         if found:
-            # what they have taken comes back in a moment
-            self._levels = {key: (heard, now) for key, (heard, _) in self._levels.items()}
+            self._forgive(now)
         for key in found:
             text = "worker %d sends a message without end, and is ended: %d MiB"
             logger.warning(text, key[0], grown[key] >> 20, extra={"worker": key[0]})
             self.over(*key)
+
+    def _clients_sent(self, now: int) -> bool:
+        """Whether clients are sending while we grow. It is not known who has sent a whole message, so all of
+        them have to connect anew. Where nobody is, we have grown for an honest reason."""
+        grown = now - self._level
+        if grown <= STEP:
+            return False
+        self._level = now
+        ended = self.end_clients()
+        if ended:
+            self._forgive(now)
+            logger.warning("%d clients send while we grow, and are cut off: %d MiB", ended, grown >> 20)
+        return bool(ended)
+
+    def _forgive(self, now: int) -> None:
+        """What somebody has taken comes back in a moment, and then is of no use to us."""
+        self._loop.at(boot_time() + LETTING_GO, self.let_go)
+        self._level = now
+        self._levels = {key: (heard, now) for key, (heard, _) in self._levels.items()}
 
 
 def memory() -> int:

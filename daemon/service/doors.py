@@ -37,6 +37,9 @@ AWAY = 50
 FULL = 1 << 15
 """Bytes that a peer has not read. With a quarter of net.core.wmem_default (212,992) libzmq begins to wait."""
 
+MUCH = 4096
+"""Bytes on their way to us that make a peer one who sends much."""
+
 QUIET = 60.0
 """Seconds between two words in the log about a crowd."""
 
@@ -137,11 +140,18 @@ class Door:
 
         libzmq would not notice where they are full: its PING waits behind what cannot be written.
         """
-        unread = {fd: count for fd in self._inside if (count := _unread(fd)) > FULL}
+        unread = {fd: count for fd in self._inside if (count := _queued(fd, termios.TIOCOUTQ)) > FULL}
         for fd, count in unread.items():
             if count == self._unread.get(fd):
                 self.send_away(fd)
         self._unread = unread
+
+    def end_senders(self) -> int:
+        """End the connections of those who have sent much that we have not taken yet; how many these are."""
+        sending = [fd for fd in self._inside if _queued(fd, termios.FIONREAD) >= MUCH]
+        for fd in sending:
+            self.send_away(fd)
+        return len(sending)
 
     def send_away(self, fd: int) -> None:
         """End a connection."""
@@ -226,6 +236,10 @@ class Doors:
         for door in self._doors:
             door.look()
 
+    def end_senders(self) -> int:
+        """End the connections of those who are sending much now. Honest ones connect and ask again."""
+        return sum(door.end_senders() for door in self._doors)
+
     def closed(self, door: Door) -> None:
         """This door is no more."""
         self._watcher.remove(door.news)
@@ -301,10 +315,10 @@ def _guest(peer: socket.socket) -> Guest:
     return Guest(f"uid:{uid}", str(pid))
 
 
-def _unread(fd: int) -> int:
-    """Bytes in the kernel that the peer has not read; 0 where it has gone."""
+def _queued(fd: int, queue: int) -> int:
+    """Bytes in the kernel that the peer (TIOCOUTQ) or we (FIONREAD) have not read; 0 where it has gone."""
     try:
-        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return int.from_bytes(fcntl.ioctl(fd, queue, bytes(4)), sys.byteorder)
     except OSError:
         return 0
 

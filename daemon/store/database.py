@@ -122,6 +122,9 @@ class Database(Rows):
         self.restored = None
 
     def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            # SQLite does so by itself, but not where a helper still has it open
+            self.checkpoint()
         self.connection.close()
         self.secrets.close()
 

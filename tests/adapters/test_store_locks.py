@@ -1,10 +1,15 @@
-"""The locks by which SQLite knows that a database is in use stay with the daemon that uses it."""
+"""What others see of a database: that it is in use, and in a copy all that there was."""
 
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from fetchd.daemon.store.database import Database
+
+from .store_jobs import job, saved
 
 ASK = """
 import fcntl, os, struct, sys
@@ -27,3 +32,15 @@ def test_a_database_that_is_opened_again_is_known_to_be_in_use(downloads: Path) 
         finally:
             database.close()
         assert free.stdout == "False\n"
+
+
+def test_a_closed_database_is_in_one_file(downloads: Path) -> None:
+    """Although a helper has not closed it yet: who copies it then has everything."""
+    db = Database(downloads)
+    with closing(sqlite3.connect(downloads / "fetchd.db")) as helper:
+        helper.execute("SELECT count(*) FROM jobs").fetchall()
+        db.apply(saved([job(1)]))
+        db.close()
+        shutil.copy(downloads / "fetchd.db", downloads / "copy.db")
+    with closing(sqlite3.connect(downloads / "copy.db")) as copy:
+        assert copy.execute("SELECT seq FROM jobs").fetchall() == [(1,)]

@@ -104,6 +104,8 @@ class House:
 
     def deed(self, name: str) -> str:
         """How the job ends whose worker does this: its state, or the code and message of its first error."""
+        # what the worker of the deed before has still to say, and is killed for, is not for this one
+        self.tries([])
         job = self.client.submit(str(self._submit("deed", deed=name)), directory=self.destination)
         seen: JobSnapshot = until(job, lambda s: s.error is not None or s.state is State.COMPLETED, 60)
         if seen.error is None:
