@@ -74,7 +74,6 @@ class Link:
         self._closing = closing
         self._patience = patience
         self._outbox = Outbox(resend_after)
-        self._resend_after = resend_after
         self._greeting: Exchange[Welcome] | None = None
         self._dealer: zmq.Socket[bytes] | None = None
         self._monitor: Monitor | None = None
@@ -180,8 +179,8 @@ class Link:
         times = [until, self._outbox.next_time() if self.connected else None]
         if self._dealer is None:
             times.append(self._retry_at)
-        elif self._greeting is not None and not self._greeting.done:
-            times.append(self._greeting.overdue)
+        elif self._greeting is not None:
+            times += self._greeting.due, self._greeting.overdue
         if self._silent_since is not None:
             times.append(self._silent_since + self._patience)
         end = min((t for t in times if t is not None), default=None)
@@ -227,8 +226,6 @@ class Link:
         self._dealer = dealer
         hello = Hello(client=f"fetchd.client/{__version__}", host=host)
         self._greeting = self._exchange(hello, Welcome, 0.0)
-        self._dispatch(self._greeting)
-        self._greeting.overdue = now + self._resend_after
 
     def _look(self) -> str | None:
         """Where the daemon is. While it is nowhere, its place is watched."""
@@ -320,23 +317,25 @@ class Link:
             req, kind, frames, reply_type, hold=hold, now=time.monotonic(), patience=self._patience + hold
         )
 
-    def _dispatch(self, exchange: Exchange[T]) -> bool:
+    def _send_due(self, now: float) -> None:
+        if self._greeting is not None:
+            if self._greeting.due is not None and self._greeting.due <= now:
+                self._send(self._greeting, now)
+        elif self.connected:
+            for exchange in self._outbox.due(now):
+                if not self._send(exchange, now):
+                    break
+
+    def _send(self, exchange: Exchange[T], now: float) -> bool:
         assert self._dealer is not None
         try:
             self._dealer.send_multipart(exchange.frames, zmq.NOBLOCK)
         except zmq.Again:
+            # The queue to the daemon is full, so it has not read for long: as good as unanswered.
+            exchange.due = now + FIRST_PAUSE
             return False
+        self._outbox.sent(exchange, now)
         return True
-
-    def _send_due(self, now: float) -> None:
-        if not self.connected:
-            return
-        for exchange in self._outbox.due(now):
-            if not self._dispatch(exchange):
-                # The queue to the daemon is full, so it has not read for long: as good as unanswered.
-                exchange.due = now + FIRST_PAUSE
-                break
-            self._outbox.sent(exchange, now)
 
     def _receive(self, now: float) -> None:
         assert self._dealer is not None
@@ -364,7 +363,7 @@ class Link:
             return
         self._silent_since = None
         if self._greeting is not None and header.req == self._greeting.req:
-            self._on_welcome(header, frames[1])
+            self._on_welcome(self._greeting, header, frames[1], now)
             return
         exchange = self._outbox.expects(header.req)
         if exchange is None:
@@ -377,11 +376,13 @@ class Link:
         except ProtocolError as error:
             self._outbox.refused(exchange, error, now)
 
-    def _on_welcome(self, header: ReplyHeader, body: bytes) -> None:
-        assert self._greeting is not None
-        self._greeting = None
+    def _on_welcome(self, greeting: Exchange[Welcome], header: ReplyHeader, body: bytes, now: float) -> None:
         if not header.ok:
-            raise refusal(codec.decode(body, ErrorBody))
+            greeting.refused(refusal(codec.decode(body, ErrorBody)), now)
+            if greeting.error is not None:
+                raise greeting.error
+            return
+        self._greeting = None
         self.welcome = codec.decode(body, Welcome)
         self._finder.met = True
         self._pause = FIRST_PAUSE

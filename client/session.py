@@ -69,6 +69,23 @@ class Exchange(Generic[T]):
         assert self.value is not None, "result() of a request without an answer"
         return self.value
 
+    def refused(self, error: FetchdError, now: float) -> None:
+        """A refusal: final, unless it only means "later" and there is patience left.
+
+        A request that was `busy` or `store_failed` has done nothing, so it is sent again as it is, under the
+        same ID. A draining daemon answers no new `wait`; its successor will.
+        """
+        later = (
+            error.code is Code.BUSY
+            or (error.code is Code.STORE_FAILED and error.retry_after is not None)
+            or (error.code is Code.DRAINING and self.kind == "wait")
+        )
+        again = now + (BUSY_PAUSE if error.retry_after is None else max(0.0, error.retry_after))
+        if later and again < self.patient_until:
+            self.due, self.overdue = again, None
+        else:
+            self.error = error
+
 
 class Outbox:
     """The requests without an answer yet, and when each is to be sent again."""
@@ -99,7 +116,7 @@ class Outbox:
         """The requests to send now."""
         return [e for e in self._open.values() if e.due is not None and e.due <= now]
 
-    def sent(self, exchange: Exchange[Struct], now: float) -> None:
+    def sent(self, exchange: Exchange[T], now: float) -> None:
         """A request has been handed to the socket."""
         exchange.due = None
         exchange.overdue = now + exchange.hold + self._resend_after
@@ -131,22 +148,10 @@ class Outbox:
         self._open.pop(exchange.req, None)
 
     def refused(self, exchange: Exchange[Struct], error: FetchdError, now: float) -> None:
-        """A refusal: final, unless it only means "later" and there is patience left.
-
-        A request that was `busy` or `store_failed` has done nothing, so it is sent again as it is, under the
-        same ID. A draining daemon answers no new `wait`; its successor will.
-        """
-        later = (
-            error.code is Code.BUSY
-            or (error.code is Code.STORE_FAILED and error.retry_after is not None)
-            or (error.code is Code.DRAINING and exchange.kind == "wait")
-        )
-        again = now + (BUSY_PAUSE if error.retry_after is None else max(0.0, error.retry_after))
-        if later and again < exchange.patient_until:
-            exchange.due, exchange.overdue = again, None
-            return
-        exchange.error = error
-        self._open.pop(exchange.req, None)
+        """A refusal, which may be final."""
+        exchange.refused(error, now)
+        if exchange.done:
+            self._open.pop(exchange.req, None)
 
 
 class Event(Struct, frozen=True, kw_only=True):

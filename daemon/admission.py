@@ -34,7 +34,6 @@ class Admission:
         keyring: Keyring | None,
         waits: Waits,
     ) -> None:
-        self._publisher = publisher
         self._waits = waits
         self._roots = roots
         self.modes = BY_UMASK
@@ -64,6 +63,7 @@ class Admission:
         if shared:
             # others may have lost a group, or a group its members
             self._publisher.renew()
+            self._waits.end_all()
         if self._keyring is not None:
             self._keyring.read()
         self._roots.limit(config.roots)

@@ -4,6 +4,7 @@ The order at start: lock the state directory, end what an earlier daemon left, o
 workspaces home, bind, fork server, READY. At the end the same backwards.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -313,8 +314,9 @@ class App(Ground):
         try:
             answer = self._configure()
         except ConfigError as error:
-            # half of it may be in force
-            self.admission.admit(self.config)
+            with contextlib.suppress(ConfigError):  # a group of the old one may be gone
+                # half of it may be in force
+                self.admission.admit(self.config)
             self.refused = str(error)
             logger.error("the configuration stays as it was: %s", error)
             then(None, str(error))

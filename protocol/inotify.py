@@ -15,8 +15,8 @@ GROWTH = IN_MODIFY | IN_MOVED_TO | IN_CREATE
 """A file was written to, or another one is there under its name."""
 REPLACEMENT = COMPLETE | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
 """Another file, link or directory may be there under its name."""
-CHANGE = COMPLETE | IN_ATTRIB | IN_MOVED_FROM | IN_DELETE
-"""A file has another content or other modes, or is gone."""
+CHANGE = COMPLETE | IN_ATTRIB | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
+"""A file has another content or other modes, or is gone, perhaps with its directory."""
 
 _WHOLE = IN_DELETE_SELF | IN_MOVE_SELF | 0x4000  # about the directory itself, or too many to be told
 _HEADER = 16  # struct inotify_event: wd, mask, cookie, len; then the name

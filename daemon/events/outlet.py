@@ -1,6 +1,5 @@
 """One events socket: of an owner, or of the admins, who hear everything. Never waits for a subscriber."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +23,7 @@ class Outlet:
     def __init__(self, doors: Doors, path: Path | None, owner: str | None, passed: int | None = None) -> None:
         self._doors = doors
         self._passed = passed is not None
-        self._listener: socket.socket | None = None
-        if path is not None:
-            self._listener = sockets.listener(path) if passed is None else socket.socket(fileno=passed)
+        self._listener = None if path is None else sockets.listener(path, passed)
         self.path = path
         self.owner = owner
         self._open()
@@ -74,7 +71,7 @@ class Outlet:
             if frame.startswith(b"\x01"):
                 self._topics.add(frame[1:])
                 yield frame[1:]
-            else:
+            elif frame.startswith(b"\x00"):
                 # the last one with this topic has gone
                 self._topics.discard(frame[1:])
 

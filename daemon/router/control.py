@@ -69,8 +69,7 @@ class Control:
         options = {
             zmq.ROUTER_MANDATORY: 1,
             zmq.MAXMSGSIZE: MAX_MESSAGE,
-            zmq.SNDHWM: 1000,
-            zmq.RCVHWM: 1000,
+            zmq.SNDHWM: 500,
         }
         self._door = doors.make(zmq.ROUTER, b"control", options)
         self.socket = self._door.socket

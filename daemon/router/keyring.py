@@ -3,7 +3,9 @@
 A file that cannot be used changes nothing: the keys before stay in force, and at the start there are none.
 """
 
+import contextlib
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +44,11 @@ class Keyring:
             self.read()
 
     def read(self) -> None:
-        """From now on as the file says."""
+        """From now on as the file says, and as what it is a link to says later."""
+        for place in (self._path, Path(os.path.realpath(self._path))):
+            if self.watch is not None:
+                with contextlib.suppress(OSError):
+                    self.watch.add(place.parent, (place.name,), CHANGE)
         try:
             entries = read_authorized(self._path)
         except (FetchdError, OSError) as error:

@@ -43,7 +43,7 @@ class Reading:
         self._desk.look_up(caller, body.ids, [], known, stored=False)
 
     def wait(self, caller: Caller, body: control.Wait) -> None:
-        if self._waits.full:
+        if self._waits.full(caller.owner):
             raise FetchdError(Code.BUSY, "too many clients wait", retry_after=5.0)
 
         def known(jobs: dict[str, Job], _paths: dict[str, str]) -> None:
@@ -58,6 +58,7 @@ class Reading:
                 self._answer(caller, newer, missing)
             else:
                 self._waits.add(
+                    caller.owner,
                     found,
                     body.timeout,
                     lambda ids, told: self._changed(caller, ids, missing, max(told, body.since)),

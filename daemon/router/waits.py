@@ -1,19 +1,23 @@
 """Clients that wait for a change: answered when it comes, or with nothing when their time is up."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from .loop import Loop, Timer, boot_time
 
-MAX_WAITS = 10_000
-MAX_IDS = 200_000
-"""How many may wait at once, and for how many jobs together."""
+MOST = 400_000
+"""Jobs that are waited for at once. Nobody takes more of this than is left for all others."""
+
+EACH = 20
+"""A wait counts as so many more."""
 
 Answer = Callable[[list[str], int], None]
 """Called with the jobs that have changed, and the revision up to which these are all changes there were."""
 
 
 class _Wait:
-    def __init__(self, ids: tuple[str, ...], final: bool, answer: Answer) -> None:
+    def __init__(self, owner: str, ids: tuple[str, ...], final: bool, answer: Answer) -> None:
+        self.owner = owner
         self.ids = ids
         self.final = final
         self.answer = answer
@@ -30,21 +34,19 @@ class Waits:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._by_job: dict[str, set[_Wait]] = {}
-        self._count = 0
-        self._ids = 0
+        self._taken: Counter[str] = Counter()
         self._told = 0
         self._due: list[_Wait] = []
 
-    @property
-    def full(self) -> bool:
-        return self._count >= MAX_WAITS or self._ids >= MAX_IDS
+    def full(self, owner: str) -> bool:
+        """Whether there is no room for another wait of an owner's."""
+        return self._taken.total() + self._taken[owner] >= MOST
 
-    def add(self, ids: Iterable[str], timeout: float, answer: Answer, *, final: bool) -> None:
+    def add(self, owner: str, ids: Iterable[str], timeout: float, answer: Answer, *, final: bool) -> None:
         """Call `answer` when a job has changed (`final`: has ended), or with none after `timeout` seconds."""
-        wait = _Wait(tuple(ids), final, answer)
+        wait = _Wait(owner, tuple(ids), final, answer)
         wait.timer = self._loop.at(boot_time() + int(timeout * 1e6), lambda: self._end(wait))
-        self._count += 1
-        self._ids += len(wait.ids)
+        self._taken[owner] += EACH + len(wait.ids)
         for job_id in wait.ids:
             self._by_job.setdefault(job_id, set()).add(wait)
 
@@ -76,8 +78,9 @@ class Waits:
             return
         wait.timer.cancel()
         wait.timer = None
-        self._count -= 1
-        self._ids -= len(wait.ids)
+        self._taken[wait.owner] -= EACH + len(wait.ids)
+        if not self._taken[wait.owner]:
+            del self._taken[wait.owner]
         for job_id in wait.ids:
             waits = self._by_job.get(job_id)
             if waits is not None:

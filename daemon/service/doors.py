@@ -95,8 +95,7 @@ class Door:
 
     def listen(self, path: Path, passed: int | None = None) -> str:
         """Listen at an ipc path; `passed` is a descriptor that does so already. The endpoint."""
-        listener = sockets.listener(path) if passed is None else socket.socket(fileno=passed)
-        self._cleanup.enter_context(listener)
+        listener = self._cleanup.enter_context(sockets.listener(path, passed))
         if passed is None:
             self._cleanup.callback(path.unlink, missing_ok=True)
         endpoint = f"ipc://{path}"
@@ -245,6 +244,7 @@ class Doors:
         """This door is no more."""
         self._watcher.remove(door.news)
         self._doors.remove(door)
+        self.settle()
 
     def came(self, guest: Guest, connection: Connection) -> None:
         """A connection more."""

@@ -1,6 +1,6 @@
 """Which group may reach the sockets: the modes of their directory and of their files.
 
-libzmq makes them for us alone. The state directory is never shared.
+They are made for us alone. The state directory is never shared.
 """
 
 import os

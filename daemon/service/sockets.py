@@ -19,10 +19,15 @@ After the same time without a word it may take us for gone."""
 
 
 def public(context: "zmq.Context[Any]", kind: int, domain: bytes, options: Mapping[Any, int]) -> Any:
-    """A socket under a ZAP domain, not bound yet, with what is special to it in `options`."""
+    """A socket under a ZAP domain, not bound yet, with what is special to it in `options`.
+
+    It takes in whatever comes: where a peer's messages have to wait for room libzmq does not notice that the
+    peer has gone, and ends the process when the next PING is due.
+    """
     socket = context.socket(kind)
     for option, value in {
         zmq.LINGER: 0,
+        zmq.RCVHWM: 0,
         zmq.HANDSHAKE_IVL: HANDSHAKE,
         zmq.HEARTBEAT_IVL: HEARTBEAT,
         zmq.HEARTBEAT_TIMEOUT: HEARTBEAT_TIMEOUT,
@@ -35,8 +40,13 @@ def public(context: "zmq.Context[Any]", kind: int, domain: bytes, options: Mappi
     return socket
 
 
-def listener(path: Path) -> system.socket:
-    """A socket for us alone that is to listen at a path; who listened there before is forgotten."""
+def listener(path: Path, passed: int | None = None) -> system.socket:
+    """A socket for us alone that is to listen at a path; who listened there before is forgotten.
+
+    `passed` is a descriptor that listens there already.
+    """
+    if passed is not None:
+        return system.socket(fileno=passed)
     path.unlink(missing_ok=True)
     made = system.socket(system.AF_UNIX)
     made.bind(str(path))

@@ -83,10 +83,16 @@ class House:
         domain = b"events" if kind == zmq.XPUB else b"control"
         made = self.doors.make(kind, domain, chosen)
         made.listen(self.path)
-        self._stack.callback(made.close)
+        self._stack.callback(self.shut, made)
         answer = made.socket.send if kind == zmq.XPUB else lambda _frame: None
         self.loop.add(made.socket, lambda: answer(made.socket.recv(zmq.NOBLOCK)))
         return made
+
+    def shut(self, door: Door) -> None:
+        """Close a door, once."""
+        if not door.socket.closed:
+            self.loop.remove(door.socket)
+            door.close()
 
     def guest(self) -> socket.socket:
         """Somebody who connects, as soon as there is room in the queue, and says nothing."""
@@ -240,6 +246,43 @@ def test_who_waits_comes_in_when_there_is_room(house: House) -> None:
     assert house.doors.count == 0
     house.until(lambda: house.doors.count == 3, "those who waited")
     assert all(map(is_open, waiting))
+
+
+def test_a_door_that_closes_makes_room(house: House) -> None:
+    """Even if who was sent away has not gone before."""
+    closing = house.door()
+    guests = [house.guest() for _ in range(MOST)]
+    house.until(lambda: house.doors.count == MOST, "a full house")
+    path = house.path
+    house.path = path.with_name("other")
+    house.door()
+    guests.append(house.guest())
+    house.until(lambda: house.doors.count == MOST and not is_open(guests[0]), "a guest at the other door")
+    with socket.socket(socket.AF_UNIX) as last:
+        last.connect(str(path))
+        assert closing.news.poll(20_000)
+        closing.take()
+        assert house.doors.count == MOST + 1
+        house.shut(closing)
+    house.guest()
+    house.until(lambda: house.doors.count == 2, "another guest at the other door")
+
+
+def test_a_guest_who_has_said_too_much_has_gone_when_they_go(house: House) -> None:
+    """Nothing that a second peer of one identity says is ever taken, and where libzmq has no room for it, it
+    would not notice that the peer has gone, and end the process when its PING is due."""
+    house.door(HEARTBEAT_IVL=0)
+    for _ in range(2):
+        twin = house.guest()
+        twin.sendall(zmtp.GREETING + zmtp.ready(b"DEALER", b"twin"))
+        heard = b""
+        while b"READY" not in heard:
+            house.hears(twin.fileno())
+            heard += twin.recv(1000)
+        twin.sendall(b"\x00\x01x" * 5000)
+    house.until(lambda: house.doors.count == 2, "two guests")
+    twin.close()
+    house.until(lambda: house.doors.count == 1, "the end of the second")
 
 
 def test_a_silent_peer_is_dropped(house: House) -> None:

@@ -84,6 +84,36 @@ def test_a_change_is_in_force_at_once(
     assert ring.lost == lost
 
 
+def test_what_a_link_leads_to_is_watched(ring: Ring, file: Path) -> None:
+    """`fetchd keys` replaces it and leaves the link."""
+    for place in ("there", "elsewhere"):
+        real = file.parent.with_name(place) / "keys"
+        real.parent.mkdir()
+        real.write_text(f"alice {A}\n")
+        file.unlink()
+        file.symlink_to(real)
+        assert ring.told()
+        assert ring.inside == [ALICE, None, None]
+        fresh = real.with_name("fresh")
+        fresh.write_text(f"bob {B}\n")
+        fresh.replace(real)
+        assert ring.told()
+        assert ring.inside == [None, BOB, None]
+
+
+def test_another_directory_in_its_place(ring: Ring, file: Path) -> None:
+    fresh = file.parent.with_name("fresh")
+    fresh.mkdir()
+    (fresh / file.name).write_text(f"alice {A}\nbob {B}\n")
+    file.parent.rename(file.parent.with_name("old"))
+    fresh.rename(file.parent)
+    assert ring.told()
+    assert ring.inside == [ALICE, BOB, None]
+    file.write_text(f"bob {B}\n")
+    assert ring.told()
+    assert ring.inside == [None, BOB, None]
+
+
 @pytest.mark.parametrize("gone", [Path.unlink, lambda file: file.rename(file.with_name("away"))])
 def test_without_its_file_it_is_empty(ring: Ring, file: Path, gone: Callable[[Path], object]) -> None:
     gone(file)

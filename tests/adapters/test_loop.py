@@ -154,32 +154,37 @@ def test_waits(loop: Loop) -> None:
     def answer(name: str) -> Callable[[list[str], int], None]:
         return lambda ids, _revision: heard.append((name, ids))
 
-    waits.add(["a", "b"], 30, answer("both"), final=False)
-    waits.add(["b"], 30, answer("end"), final=True)
-    waits.add(["c"], 0.01, answer("short"), final=False)
+    waits.add("uid:1", ["a", "b"], 30, answer("both"), final=False)
+    waits.add("uid:1", ["b"], 30, answer("end"), final=True)
+    waits.add("uid:1", ["c"], 0.01, answer("short"), final=False)
     waits.changed("b", 1, final=False)
     turn_until(loop, lambda: len(heard) == 2)
     assert sorted(heard) == [("both", ["b"]), ("short", [])]
     waits.changed("b", 2, final=True)
     turn_until(loop, lambda: len(heard) == 3)
     assert heard[-1] == ("end", ["b"])
-    waits.add(["d"], 30, answer("stopped"), final=False)
+    waits.add("uid:1", ["d"], 30, answer("stopped"), final=False)
     waits.end_all()
     assert heard[-1] == ("stopped", [])
     assert waits._by_job == {}
-    assert not waits.full
+    assert not waits.full("uid:1")
 
 
 def test_waits_are_bounded_by_what_they_wait_for(loop: Loop) -> None:
-    """Ten thousand clients that wait for a thousand jobs each would take gigabytes."""
+    """Ten thousand clients that wait for a thousand jobs each would take gigabytes. Of two owners who take
+    what they can the second has half as much."""
     waits = Waits(loop)
     ids = [f"job-{n}" for n in range(1000)]
-    for _ in range(200):
-        assert not waits.full
-        waits.add(ids, 30, lambda _ids, _revision: None, final=False)
-    assert waits.full
+    for owner, most in (("uid:1", 200), ("uid:2", 100)):
+        taken = 0
+        while not waits.full(owner):
+            waits.add(owner, ids, 30, lambda _ids, _revision: None, final=False)
+            taken += 1
+        assert 0.9 * most < taken <= most
+    assert waits.full("uid:1")
+    assert not waits.full("uid:3")
     waits.end_all()
-    assert not waits.full
+    assert not waits.full("uid:1")
 
 
 # the engine

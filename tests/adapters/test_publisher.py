@@ -227,6 +227,17 @@ def test_an_owner_hears_of_their_own_jobs_with_the_same_numbers(stage: Stage) ->
     assert heard(stage.subscriber(b"job.b.")) == told["b"]
 
 
+def test_what_is_no_subscription_ends_none(stage: Stage) -> None:
+    stage.subscriber()
+    odd: zmq.Socket[bytes] = stage.context.socket(zmq.XSUB)
+    stage.subscribers.append(odd)
+    odd.connect(stage.publisher.endpoint)
+    for said in (b"\x01sys.", b"\x02sys."):
+        odd.send(said)
+    stage.sync(odd)
+    assert stage.publisher.listeners() == [None]
+
+
 def test_each_is_told_of_their_own_workers(stage: Stage) -> None:
     """What others' take shows when their jobs are busy. A heartbeat after it tells that no more comes."""
     everything, *each = (stage.subscriber(at=at) for at in ("", *map(stage.endpoint_of, ("uid:1", "uid:2"))))

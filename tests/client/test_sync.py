@@ -120,6 +120,25 @@ def test_busy_is_tried_again(peer: Peer) -> None:
     assert len({req for req, _ in peer.asked("submit")}) == 1
 
 
+@pytest.mark.parametrize("code", ["busy", "store_failed"])
+def test_a_greeting_that_comes_too_early_is_repeated(peer: Peer, code: str) -> None:
+    peer.refuse["hello"] = ErrorBody(code=code, message="later", retry_after=0.05)
+    with Client() as client:
+        client.submit(URL)
+    (first, _), (second, _) = peer.asked("hello")
+    assert first == second
+
+
+@pytest.mark.parametrize(("code", "after"), [("busy", 60.0), ("store_failed", None), ("denied", None)])
+def test_a_greeting_that_is_refused_for_good(peer: Peer, code: str, after: float | None) -> None:
+    peer.refuse["hello"] = ErrorBody(code=code, message="no", retry_after=after)
+    with Client(timeout=5) as client:
+        with pytest.raises(FetchdError, match="no") as caught:
+            client.submit(URL)
+        assert caught.value.code == code
+        client.submit(URL)  # the client goes on working
+
+
 def test_refusals_are_raised(peer: Peer) -> None:
     peer.refuse["submit"] = ErrorBody(code="conflict", message="taken", details={"job": "j", "code": 1})
     with Client() as client:

@@ -27,9 +27,13 @@ def command(name: bytes, body: bytes) -> bytes:
     return bytes([4, len(content)]) + content
 
 
-def ready(kind: bytes) -> bytes:
-    """The READY of a socket type such as `DEALER`."""
-    return command(b"READY", b"\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind)
+def ready(kind: bytes, identity: bytes = b"") -> bytes:
+    """The READY of a socket type such as `DEALER`, with an identity."""
+    return command(b"READY", _property(b"Socket-Type", kind) + _property(b"Identity", identity))
+
+
+def _property(name: bytes, value: bytes) -> bytes:
+    return bytes([len(name)]) + name + len(value).to_bytes(4, "big") + value
 
 
 def shake(peer: socket.socket, kind: bytes) -> None:

@@ -1,10 +1,14 @@
 """Who has lost their rights hears no more, though they are connected; all others hear on."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support import person
-from support.person import Person
+from support.daemon import DaemonProcess
+from support.person import Person, RefusedError
+
+from fetchd.protocol.errors import FetchdError
 
 from .test_users import ALICE, OTHERS, House, open_house
 
@@ -35,6 +39,24 @@ result = seen[0] == zmq.EVENT_DISCONNECTED
 UNTIL = """
 while news.recv_multipart()[0].decode() != topic:
     pass
+"""
+
+WAIT = """
+from fetchd.protocol import codec, control
+asking = zmq.Context().socket(zmq.DEALER)
+asking.setsockopt(zmq.LINGER, 0)
+asking.setsockopt(zmq.RCVTIMEO, 10_000)
+asking.connect(f"ipc://{socket}")
+wait = control.Wait(ids=["a"], since=client.get("a").snapshot().revision)
+for kind, body in (("wait", wait), ("status", control.Status())):
+    head = control.RequestHeader(v=1, type=kind, req=kind.encode().hex().zfill(32))
+    asking.send_multipart([codec.encode(head), codec.encode(body)])
+result = codec.decode(asking.recv_multipart()[0], control.ReplyHeader).type
+"""
+
+ANSWER = """
+result = codec.decode(asking.recv_multipart()[1], control.Jobs).jobs
+asking.context.destroy(0)
 """
 
 HEARD = """
@@ -111,3 +133,32 @@ def test_a_user_who_has_lost_the_group(scene: Scene) -> None:
     root.do(UNTIL, topic="job.a.completed")
     assert "job.a.completed" not in heard(scene.alice)
     assert not heard(root)
+
+
+def test_who_has_lost_rights_waits_no_more(scene: Scene) -> None:
+    """Everybody asks anew then."""
+    carol = scene.house.admin()
+    assert carol.do(WAIT) == "status"
+    scene.reload(GROUP)
+    assert carol.do(ANSWER) == []
+    with pytest.raises(RefusedError, match="denied"):
+        carol.do("client.get('a')")
+    scene.finish()
+
+
+def test_a_group_that_is_there_no_more(make_daemon: type[DaemonProcess], tmp_path: Path) -> None:
+    """The configuration that was in force cannot be put in force again, either."""
+    known, config = tmp_path / "group", tmp_path / "fetchd.toml"
+    there = Path("/etc/group").read_text()
+    known.write_text(f"{there}fetchers:x:60999:\n")
+    config.write_text('group = "fetchers"\n')
+    daemon = make_daemon(
+        {"FETCHD_CONFIG": str(config)},
+        wrapper=["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/group && exec "$@"', str(known)],
+    ).start()
+    known.write_text(there)
+    with daemon.client() as client:
+        for _ in range(2):
+            with pytest.raises(FetchdError, match="fetchers"):
+                client.reload()
+    assert "Traceback" not in daemon.log()
