@@ -23,7 +23,11 @@ class Child:
         self.server = server
         self.pid: int = process.pid
         self.sentinel: int = process.sentinel
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            # done already, and the fork server has taken note
+            self._pidfd = -1
 
     def kill(self) -> None:
         """End it now. A descriptor names the process, so that a recycled number is never hit."""
@@ -81,7 +85,7 @@ class Spawner:
         except OSError:
             if child is not None:
                 child.close()
-            # it is gone already, or descriptors are: a child that cannot be watched is not to live
+            # no descriptors are left: a child that cannot be watched is not to live
             process.kill()
             process.join()
             process.close()

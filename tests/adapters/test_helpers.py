@@ -271,6 +271,25 @@ def test_a_starting_daemon_waits_until_all_children_are_gone(family: Family) -> 
     lock.close()
 
 
+ENDED = """
+import multiprocessing
+from fetchd.daemon.supervise.spawn import Child
+process = multiprocessing.get_context("forkserver").Process(target=int)
+process.start()
+process.join()
+child = Child(process, 0)
+child.kill()
+print(child.reap())
+"""
+
+
+def test_a_child_that_has_ended_before_it_was_looked_at() -> None:
+    """A short task of a helper is done by then: that is no fault."""
+    command = [sys.executable, "-c", ENDED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("exit status 0\n", "")
+
+
 def test_children_that_cannot_be_ended(downloads: Path) -> None:
     lock = StateLock(downloads)
     script = (

@@ -48,11 +48,12 @@ def describe(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Whether a process exists and is no zombie, nor on its way there without descriptors (PF_EXITING)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):
+        state, *_, flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:7]
+    except (OSError, ValueError):
         return False
+    return state not in "ZX" and not int(flags) & 0x4
 
 
 def of_state(states: Iterable[Path]) -> set[int]:
