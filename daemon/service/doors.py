@@ -118,12 +118,10 @@ class Door:
 
     def take(self) -> None:
         """Count who came and went."""
-        self._behind = True
         for _ in range(AT_ONCE):
             try:
                 news, endpoint = self.news.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                self._behind = False
                 break
             event, fd = struct.unpack("=Hi", news)
             if fd in self._inside:
@@ -133,6 +131,8 @@ class Door:
                     place.tried = True
                 self._inside[fd] = self._look(fd)
                 self._doors.came(self._inside[fd], (self, fd))
+        # while there is more to count nobody comes in, and with nothing to count nobody would open again
+        self._behind = bool(self.news.getsockopt(zmq.EVENTS) & zmq.POLLIN)
         self._doors.settle()
 
     def look(self) -> None:

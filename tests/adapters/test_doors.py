@@ -19,6 +19,7 @@ from support.wait import Deadline, read_line
 from fetchd.daemon.router.access import Access
 from fetchd.daemon.router.loop import Loop
 from fetchd.daemon.router.zap import Authorizer
+from fetchd.daemon.service import doors
 from fetchd.daemon.service.doors import Door, Doors
 
 MOST = 20
@@ -168,6 +169,16 @@ def is_open(peer: socket.socket) -> bool:
     except ConnectionError:
         pass
     return False
+
+
+def test_as_much_news_as_is_taken_in_one_turn(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last of it the door is open again, although nothing more comes."""
+    monkeypatch.setattr(doors, "AT_ONCE", 1)
+    house.door()
+    house.guest()
+    house.until(lambda: house.doors.count == 1, "the first")
+    house.guest()
+    house.until(lambda: house.doors.count == 2, "the second")
 
 
 def test_who_comes_and_goes_is_counted(house: House) -> None:
