@@ -46,6 +46,10 @@ def bulk(core: "Core", event: inputs.Bulk, now: Moment) -> None:
         if intent.clears:
             _supersede(core, request.owner)
         begin(core, intent)
+        if intent.clears:
+            # no report of a worker that is on its way may come before it
+            for job in _running(core, request.owner):
+                catch_up(core, job, now)
     answer(core, request, Outcomes(jobs=[], intent=number), now)
 
 
@@ -63,10 +67,14 @@ def _pause(core: "Core", key: GateKey, now: Moment) -> None:
     gate = Gate(key=key, since=now.wall)
     core.gates.close(gate)
     core.emit(SaveGate(gate))
-    for job_id in list(core.runs):
-        job: Job | None = core.ledger.live[job_id]
-        if job is not None and is_of(job, key.name) and (job := catch_up(core, job, now)) is not None:
+    for running in _running(core, key.name):
+        if (job := catch_up(core, running, now)) is not None:
             lifecycle.pause(core, job, now)
+
+
+def _running(core: "Core", owner: str) -> list[Job]:
+    jobs = (core.ledger.live[job_id] for job_id in core.runs)
+    return [job for job in jobs if job is not None and is_of(job, owner)]
 
 
 def _supersede(core: "Core", owner: str) -> None:

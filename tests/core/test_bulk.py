@@ -55,6 +55,15 @@ WAITING = job("d", 4, state=State.WAITING, wait_until=9 * 10**12, revision=4)
 ROWS = (FAILED, CANCELLED, PAUSED, WAITING)
 
 
+def test_what_runs_is_cancelled_with_the_answer() -> None:
+    """No chunk has been loaded yet, and what its worker says now comes too late."""
+    walk = Walk()
+    walk.respond()
+    assert state(walk, "job") is State.RUNNING
+    walk.do(bulk("cancel"))
+    assert state(walk, "job") is State.CANCELLED
+
+
 def test_an_intent_goes_on_from_chunk_to_chunk() -> None:
     walk = with_rows(*ROWS)
     saved = make.of(walk.do(bulk("retry")), SaveIntent)[0].intent
