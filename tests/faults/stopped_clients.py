@@ -39,8 +39,9 @@ FULL = 2
 FILL = 3000
 """Requests that a client asks without reading: enough to fill both queues and the kernel's buffers."""
 
-MEMORY = 64 << 20
-"""Bytes that the supervisor may grow by for connections and what is queued for them."""
+MEMORY = 96 << 20
+"""Bytes that the supervisor may grow by for connections, what is queued for them and what they had asked for:
+that is taken without a limit of its own, since a peer that is made to wait could end libzmq."""
 
 QUEUE, MESSAGE = 10_000, 256
 """Events that are queued at most for one subscriber, and the bytes that each takes beside its content."""
