@@ -2,8 +2,9 @@
 
 import contextlib
 import ctypes
+import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE = 0x2, 0x4, 0x8
@@ -17,6 +18,9 @@ REPLACEMENT = COMPLETE | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
 """Another file, link or directory may be there under its name."""
 CHANGE = COMPLETE | IN_ATTRIB | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
 """A file has another content or other modes, or is gone, perhaps with its directory."""
+
+LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
 
 _WHOLE = IN_DELETE_SELF | IN_MOVE_SELF | 0x4000  # about the directory itself, or too many to be told
 _HEADER = 16  # struct inotify_event: wd, mask, cookie, len; then the name
@@ -74,3 +78,30 @@ class Watch:
         if self.fd >= 0:
             os.close(self.fd)
         self.fd = -1
+
+
+def steps(path: str) -> Iterator[tuple[str, str]]:
+    """Where a path may come to lead elsewhere: (directory, name) of each link on the way to the file, and of
+    the file itself or of what is missing first."""
+    at, todo = "/", path.split("/")[::-1]
+    links = 0
+    while todo and links <= LINKS:
+        name = todo.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            at = os.path.dirname(at)
+            continue
+        here = os.path.join(at, name)
+        try:
+            target = os.readlink(here)
+        except OSError as error:
+            if error.errno == errno.EINVAL and todo:
+                at = here
+                continue
+            yield at, name
+            return
+        yield at, name
+        links += 1
+        at = "/" if target.startswith("/") else at
+        todo += target.split("/")[::-1]

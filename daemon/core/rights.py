@@ -50,13 +50,8 @@ def may_unpark(shared: bool, asker: Asker | None = None) -> bool:
     return not shared or (asker is not None and may_govern(asker))
 
 
-def in_scope(shown: str | None, owner: str) -> bool:
-    """Whether an owner's jobs are among those of a `scope`."""
-    return shown is None or shown == owner
-
-
-def works_for(shown: str | None, owner: str | None) -> bool:
-    """Whether a worker that runs a job of `owner` (None: of nobody) is shown to a `scope`."""
+def in_scope(shown: str | None, owner: str | None) -> bool:
+    """Whether an owner's jobs and the workers that run them are among those of a `scope`; None: nobody's."""
     return shown is None or shown == owner
 
 

@@ -7,15 +7,15 @@ such a worker or a client may take is bounded by looking often, and not prevente
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import os
 import resource
 import socket
-import struct
 import termios
 from collections.abc import Callable, Mapping
 from typing import Protocol
+
+from fetchd.daemon.service import sockets
 
 from .loop import Loop, boot_time
 
@@ -26,9 +26,6 @@ STEP = 128 << 20
 
 FAR = 4 * STEP
 """The same where none is seen to send: then it is the one that was silent the longest."""
-
-MUCH = 4096
-"""Bytes of a worker on their way to us; what it has to report is less."""
 
 PERIOD = 100_000
 """µs between two looks while a worker is busy."""
@@ -142,20 +139,14 @@ def senders() -> set[int]:
     """The processes on this machine that have sent much that we have not taken yet (unix(7))."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
+        ours = sockets.copied(int(name))
+        if ours is None:
+            continue
         # libzmq has the sockets, and may close them at any time
-        with contextlib.suppress(OSError), contextlib.closing(_socket(int(name))) as ours:
-            if ours.family == socket.AF_UNIX:
-                (waiting,) = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))
-                credentials = ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                if waiting >= MUCH:
-                    found.add(struct.unpack("3i", credentials)[0])
+        with ours, contextlib.suppress(OSError):
+            if (
+                ours.family == socket.AF_UNIX
+                and sockets.queued(ours.fileno(), termios.FIONREAD) >= sockets.MUCH
+            ):
+                found.add(sockets.peer_of(ours)[0])
     return found
-
-
-def _socket(fd: int) -> socket.socket:
-    mine = os.dup(fd)
-    try:
-        return socket.socket(fileno=mine)
-    except OSError:
-        os.close(mine)
-        raise

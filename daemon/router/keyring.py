@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fetchd.protocol.errors import FetchdError
-from fetchd.protocol.inotify import CHANGE, Watch
+from fetchd.protocol.inotify import CHANGE, Watch, steps
 from fetchd.protocol.keys import read_authorized
 
 from .access import Access, Who
@@ -45,10 +45,10 @@ class Keyring:
 
     def read(self) -> None:
         """From now on as the file says, and as what it is a link to says later."""
-        for place in (self._path, Path(os.path.realpath(self._path))):
+        for directory, name in steps(os.path.abspath(self._path)):
             if self.watch is not None:
                 with contextlib.suppress(OSError):
-                    self.watch.add(place.parent, (place.name,), CHANGE)
+                    self.watch.add(Path(directory), (name,), CHANGE)
         try:
             entries = read_authorized(self._path)
         except (FetchdError, OSError) as error:

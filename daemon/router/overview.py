@@ -3,7 +3,7 @@
 from itertools import islice
 
 from fetchd.daemon.core.core import Core
-from fetchd.daemon.core.rights import holds, works_for
+from fetchd.daemon.core.rights import holds, in_scope
 from fetchd.daemon.core.slot import Slot
 from fetchd.protocol.events import Metrics, WorkerUsage
 from fetchd.protocol.status import Held, Slots, WorkerStatus
@@ -26,7 +26,7 @@ def workers(core: Core, outside: Outside, shown: str | None) -> list[WorkerStatu
             **outside.usage(slot.index, slot.incarnation),
         )
         for slot in core.pool.slots
-        if works_for(shown, slot.run.owner if slot.run else None)
+        if in_scope(shown, slot.run.owner if slot.run else None)
     ]
 
 

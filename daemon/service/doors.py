@@ -8,12 +8,10 @@ TCP count as one user, and a host as a process. So a crowd keeps nobody else out
 come again at once.
 """
 
-import fcntl
 import logging
 import os
 import socket
 import struct
-import sys
 import termios
 import time
 from collections import Counter
@@ -36,9 +34,6 @@ AWAY = 50
 
 FULL = 1 << 15
 """Bytes that a peer has not read. With a quarter of net.core.wmem_default (212,992) libzmq begins to wait."""
-
-MUCH = 4096
-"""Bytes on their way to us that make a peer one who sends much."""
 
 QUIET = 60.0
 """Seconds between two words in the log about a crowd."""
@@ -140,7 +135,7 @@ class Door:
 
         libzmq would not notice where they are full: its PING waits behind what cannot be written.
         """
-        unread = {fd: count for fd in self._inside if (count := _queued(fd, termios.TIOCOUTQ)) > FULL}
+        unread = {fd: count for fd in self._inside if (count := sockets.queued(fd, termios.TIOCOUTQ)) > FULL}
         for fd, count in unread.items():
             if count == self._unread.get(fd):
                 self.send_away(fd)
@@ -148,7 +143,7 @@ class Door:
 
     def end_senders(self) -> int:
         """End the connections of those who have sent much that we have not taken yet; how many these are."""
-        sending = [fd for fd in self._inside if _queued(fd, termios.FIONREAD) >= MUCH]
+        sending = [fd for fd in self._inside if sockets.queued(fd, termios.FIONREAD) >= sockets.MUCH]
         for fd in sending:
             self.send_away(fd)
         return len(sending)
@@ -179,18 +174,8 @@ class Door:
         return news
 
     def _look(self, fd: int, end: Guest | None = None) -> Guest:
-        """Who is connected at a descriptor of libzmq's. If it is `end`, end the connection.
-
-        The descriptor may have been closed since it was named and be anything by now; a copy stays the same.
-        """
-        try:
-            copy = os.dup(fd)
-        except OSError:
-            return NOBODY
-        try:
-            peer = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
+        """Who is connected at a descriptor of libzmq's. If it is `end`, end the connection."""
+        if (peer := sockets.copied(fd)) is None:
             return NOBODY
         with peer, suppress(OSError):
             if not any(_came_by(peer, place.listener) for place in self._places.values()):
@@ -311,16 +296,8 @@ def _guest(peer: socket.socket) -> Guest:
     """Who has connected. OSError where they have gone."""
     if peer.family != socket.AF_UNIX:
         return Guest("tcp", peer.getpeername()[0])
-    pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    pid, uid = sockets.peer_of(peer)
     return Guest(f"uid:{uid}", str(pid))
-
-
-def _queued(fd: int, queue: int) -> int:
-    """Bytes in the kernel that the peer (TIOCOUTQ) or we (FIONREAD) have not read; 0 where it has gone."""
-    try:
-        return int.from_bytes(fcntl.ioctl(fd, queue, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
 
 
 def _wall(directory: Path) -> socket.socket:

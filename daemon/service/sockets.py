@@ -1,6 +1,10 @@
 """The sockets that clients reach: bounded in every direction, and authorised by the one ZAP handler."""
 
+import fcntl
+import os
 import socket as system
+import struct
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,10 @@ BACKLOG = 1024
 HEARTBEAT, HEARTBEAT_TIMEOUT = 10_000, 60_000
 """Milliseconds between two PING (ZMTP 3.1, RFC 37), and until a peer that does not answer is taken for gone.
 After the same time without a word it may take us for gone."""
+
+
+MUCH = 4096
+"""Bytes on their way to us that make a peer one who sends much; what a worker has to report is less."""
 
 
 def public(context: "zmq.Context[Any]", kind: int, domain: bytes, options: Mapping[Any, int]) -> Any:
@@ -52,3 +60,31 @@ def listener(path: Path, passed: int | None = None) -> system.socket:
     made.bind(str(path))
     path.chmod(0o600)
     return made
+
+
+def copied(fd: int) -> system.socket | None:
+    """The socket at a descriptor of libzmq's, None where it is none. The descriptor may have been closed and
+    be anything by now; this copy, which is to be closed, stays the same."""
+    try:
+        copy = os.dup(fd)
+    except OSError:
+        return None
+    try:
+        return system.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        return None
+
+
+def queued(fd: int, queue: int) -> int:
+    """Bytes in the kernel that the peer (TIOCOUTQ) or we (FIONREAD) have not read; 0 where it has gone."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, queue, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def peer_of(connected: system.socket) -> tuple[int, int]:
+    """The process and the user at the other end of a Unix socket (SO_PEERCRED, unix(7))."""
+    pid, uid, _ = struct.unpack("3i", connected.getsockopt(system.SOL_SOCKET, system.SO_PEERCRED, 12))
+    return pid, uid

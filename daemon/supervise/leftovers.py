@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import logging
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -21,7 +20,7 @@ from fetchd.protocol.errors import FetchdError
 
 from .moving import rename
 from .removal import remove_tree
-from .untrusted import staged
+from .untrusted import LostError, entered, is_plain, staged
 from .workspace import unlock
 
 logger = logging.getLogger("fetchd")
@@ -66,9 +65,9 @@ def carry_out(area: str, actions: Iterable[Action]) -> None:
             logger.warning("the workspace %r cannot be put in order: %s", found.path, error)
             stuck.add(os.path.dirname(found.path))
     if parked:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, FetchdError, LostError), entered(f"{area}/parked") as directory:
             # the next start may know the database again, and would sweep what is not there yet
-            _sync(f"{area}/parked")
+            os.fsync(directory)
     for room in _entries(f"{area}/rooms"):
         if room.path not in stuck:
             remove_tree(room.path)
@@ -129,8 +128,7 @@ def _plain(path: str) -> os.stat_result | Literal[False] | None:
         found = os.lstat(path)
     except FileNotFoundError:
         return None
-    ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
-    return found if ours else False
+    return found if is_plain(found) else False
 
 
 def _noted(found: Finding) -> Noted | None:
@@ -146,11 +144,3 @@ def _noted(found: Finding) -> Noted | None:
             size = sum(end - start for start, end in frontier.ranges)
             return Noted(boot_id=frontier.boot_id, generation=frontier.generation, bytes=size)
     return None
-
-
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

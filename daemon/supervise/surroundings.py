@@ -4,13 +4,12 @@ A rule of Landlock holds for the file that was there when the room was made, and
 does not read again: when another file takes the place of one, workers are replaced.
 """
 
-import errno
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fetchd.protocol.inotify import REPLACEMENT, Watch
+from fetchd.protocol.inotify import REPLACEMENT, Watch, steps
 
 from . import member
 
@@ -18,9 +17,6 @@ logger = logging.getLogger("fetchd")
 
 REST = 1_000_000
 """µs after a change in which further ones are only gathered: replacing a worker takes a while."""
-
-LINKS = 40
-"""As many as the kernel follows (path_resolution(7))."""
 
 Identity = tuple[int, int, int, int]
 
@@ -102,33 +98,6 @@ class Surroundings:
                 text = "workers may not learn of other files in %s, until a reload: %s"
                 logger.warning(text, directory, why)
         self._unwatched = failed
-
-
-def steps(path: str) -> Iterator[tuple[str, str]]:
-    """Where a path may come to lead elsewhere: (directory, name) of each link on the way to the file, and of
-    the file itself or of what is missing first."""
-    at, todo = "/", path.split("/")[::-1]
-    links = 0
-    while todo and links <= LINKS:
-        name = todo.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            at = os.path.dirname(at)
-            continue
-        here = os.path.join(at, name)
-        try:
-            target = os.readlink(here)
-        except OSError as error:
-            if error.errno == errno.EINVAL and todo:
-                at = here
-                continue
-            yield at, name
-            return
-        yield at, name
-        links += 1
-        at = "/" if target.startswith("/") else at
-        todo += target.split("/")[::-1]
 
 
 def _identity(path: str) -> Identity | None:

@@ -16,6 +16,7 @@ from support.wait import read_line
 from fetchd.daemon.router import growth
 from fetchd.daemon.router.growth import Growth, memory, senders
 from fetchd.daemon.router.loop import Loop
+from fetchd.daemon.service import sockets
 
 MIB = 1 << 20
 SEND = """
@@ -91,7 +92,7 @@ def sender(downloads: Path) -> Iterator[Sender]:
 
 
 def test_who_sends(sender: Sender) -> None:
-    much, little = sender(growth.MUCH), sender(growth.MUCH - 1)
+    much, little = sender(sockets.MUCH), sender(sockets.MUCH - 1)
     assert much in senders()
     assert little not in senders()
 

@@ -11,7 +11,8 @@ from support.tmp import TempDir
 
 from fetchd.daemon.router.loop import Loop
 from fetchd.daemon.supervise import surroundings
-from fetchd.daemon.supervise.surroundings import Surroundings, steps
+from fetchd.daemon.supervise.surroundings import Surroundings
+from fetchd.protocol.inotify import LINKS, steps
 
 
 class Field:
@@ -189,7 +190,7 @@ def test_other_paths(field: Field) -> None:
 
 def test_links_in_a_circle(field: Field) -> None:
     field.link("file", "file")
-    assert len(list(steps(str(field.path)))) == surroundings.LINKS + 1
+    assert len(list(steps(str(field.path)))) == LINKS + 1
     field.begin()
     field.put("file", "a")
     assert field.look() == 1

@@ -38,9 +38,9 @@ def test_the_rules(asker: inputs.Request, others: bool, everything: bool) -> Non
 @pytest.mark.parametrize("asker", [OWNER, ADMIN])
 def test_what_is_shown_of_the_daemon(asker: inputs.Request) -> None:
     shown, everything = rights.scope(asker), asker.admin
-    assert rights.works_for(shown, MINE.owner)
-    assert rights.works_for(shown, THEIRS.owner) == everything
-    assert rights.works_for(shown, None) == everything, "a worker that is idle"
+    assert rights.in_scope(shown, MINE.owner)
+    assert rights.in_scope(shown, THEIRS.owner) == everything
+    assert rights.in_scope(shown, None) == everything, "a worker that is idle"
     assert rights.holds(shown, "daemon", "")
     assert rights.holds(shown, "owner", MINE.owner)
     for kind, name in (("owner", THEIRS.owner), ("host", "h.test"), ("area", MINE.owner), ("group", "g")):

@@ -87,38 +87,25 @@ REQUEST_BODIES: list[tuple[str, object]] = [
     ("shutdown now", c.Shutdown(now=True)),
 ]
 
+WELCOME = c.Welcome(
+    version="0.1.0",
+    protocol=PROTOCOL,
+    epoch=EPOCH,
+    lineage=LINEAGE,
+    revision=41,
+    owner="uid:1000",
+    pid=4242,
+    events="ipc:///run/user/1000/fetchd/events",
+    features=[],
+    max_message=1 << 20,
+    max_items=1000,
+)
+
 REPLY_BODIES: list[tuple[str, object]] = [
-    (
-        "welcome",
-        c.Welcome(
-            version="0.1.0",
-            protocol=PROTOCOL,
-            epoch=EPOCH,
-            lineage=LINEAGE,
-            revision=41,
-            owner="uid:1000",
-            pid=4242,
-            events="ipc:///run/user/1000/fetchd/events",
-            features=[],
-            max_message=1 << 20,
-            max_items=1000,
-        ),
-    ),
+    ("welcome", WELCOME),
     (
         "welcome, over TCP",
-        c.Welcome(
-            version="0.1.0",
-            protocol=PROTOCOL,
-            epoch=EPOCH,
-            lineage=LINEAGE,
-            revision=41,
-            owner="key:alice",
-            pid=4242,
-            events="tcp://downloads.example.org:7412",
-            features=[],
-            max_message=1 << 20,
-            max_items=1000,
-        ),
+        replace(WELCOME, owner="key:alice", events="tcp://downloads.example.org:7412"),
     ),
     (
         "submitted",
