@@ -216,9 +216,10 @@ def test_from_http_to_https_through_a_proxy(
 def test_several_connections(server: Origin, proxy: Proxies, room: Room, certificates: Certificates) -> None:
     between = proxy(auth=PAIR)
     big = Resource(size=6 << 20, seed=5)
+    # the first is not done before the others have begun
+    url = server.add("/f", big, "lane_slow", visit=1, rate=2 << 20)
     last = fetch(
-        room, server.add("/f", big), between.url(USERINFO), certificates, connections=3,
-        options=Options(segments=3),
+        room, url, between.url(USERINFO), certificates, connections=3, options=Options(segments=3)
     )  # fmt: skip
     assert code(last) == OK, last
     assert room.data.read_bytes() == pattern(6 << 20, 5)
